@@ -94,8 +94,8 @@ impl<'a> Generator<'a> {
 
     /// Refuses a plan that must not be written, and warns of what engines will make of it.
     fn check(&self, plan: &SpecPlan) -> Result<()> {
-        let has_warnings = plan.specs().any(|spec| !spec.built.warnings.is_empty());
-        if self.options.strict && (!plan.is_complete() || has_warnings) {
+        let has_unnamed = plan.specs().any(|spec| !spec.built.unnamed.is_empty());
+        if self.options.strict && (!plan.is_complete() || has_unnamed) {
             return Err(Error::of(ErrorKind::Incomplete, "write", "the specs")
                 .because("a device is incomplete or has no name, and --strict was given")
                 .with_cure("follow the messages above, or omit --strict"));

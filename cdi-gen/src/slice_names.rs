@@ -5,7 +5,7 @@
 
 use crate::{
     discover::Source,
-    spec::preferred_name,
+    spec::{preferred_name, slot_name},
     spec_file::{self, SIZE_LIMIT},
 };
 use mig_cdi_model::{
@@ -49,9 +49,14 @@ impl SliceNames {
     /// Returns the name to show for a slice: by slot, or else by UUID.
     #[must_use]
     pub fn of(&self, device: &MigDevice<'_>) -> Option<String> {
-        let own = preferred_name(device, self.source).map(|name| name.to_string());
-        if device.gi.placement.is_some() {
-            return own;
+        self.by_slot(device).or_else(|| Some(preferred_name(device, self.source)?.to_string()))
+    }
+
+    /// Returns the name by slot. `None` when neither the driver nor the spec has one, as when the spec is older than the slice.
+    #[must_use]
+    pub fn by_slot(&self, device: &MigDevice<'_>) -> Option<String> {
+        if let Some(name) = slot_name(device) {
+            return Some(name.to_string());
         }
         let MigDevice { gpu, gi, ci } = device;
         let id = SliceId { gpu: gpu.minor, gi: gi.id, ci: ci.id };
@@ -60,7 +65,13 @@ impl SliceNames {
             (variable.id, &variable.uuid, &variable.profile) == (id, &ci.uuid, &ci.profile)
         };
         let found = self.from_spec.iter().find(|(variable, _)| is_same(variable));
-        found.map(|(_, name)| name.clone()).or(own)
+        found.map(|(_, name)| name.clone())
+    }
+
+    /// Path of the spec that the names by slot are from; `None` when they are those of the driver.
+    #[must_use]
+    pub fn spec(&self) -> Option<&Path> {
+        self.spec.as_deref()
     }
 
     /// Returns what the caller has to know about the names, when NVML does not report the placements.

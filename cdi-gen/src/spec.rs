@@ -11,6 +11,7 @@ mod text;
 
 pub use mig_cdi_model::NameStyle;
 pub use names::{flag_of_name, has_name, label, preferred_name};
+pub(crate) use names::{slot_name, unnamed_warning};
 pub use options::{Admin, SpecOptions, VerifyHook};
 pub use spec_device::{DeviceIdentity, expected_slice};
 pub use text::{Format, to_text};
@@ -42,8 +43,8 @@ pub struct BuiltSpec {
     pub devices: Vec<BuiltDevice>,
     /// Omitted devices.
     pub problems: Vec<Problem>,
-    /// Omitted names of devices that have another name: a line for each style, for display.
-    pub warnings: Vec<String>,
+    /// Number of devices without a name of a style that was wanted. They have another name.
+    pub unnamed: BTreeMap<NameStyle, usize>,
 }
 
 /// A device of a spec.
@@ -65,7 +66,7 @@ pub fn build(
     content: DeviceSet,
     options: &SpecOptions,
 ) -> Result<BuiltSpec> {
-    let SpecDevices { mut devices, mut problems, warnings } = match content {
+    let SpecDevices { mut devices, mut problems, unnamed } = match content {
         DeviceSet::Mig => spec_device::mig_devices(topology, options),
         DeviceSet::Gpus => spec_device::whole_gpus(topology, options),
     };
@@ -88,7 +89,7 @@ pub fn build(
     let built =
         |SpecDevice { identity: subject, names, .. }| BuiltDevice { identity: subject, names };
     let devices = devices.into_iter().map(built).collect();
-    Ok(BuiltSpec { spec, devices, problems, warnings })
+    Ok(BuiltSpec { spec, devices, problems, unnamed })
 }
 
 /// The entries of all devices, then `all`, which a container requests to get every slice.

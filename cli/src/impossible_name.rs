@@ -1,6 +1,6 @@
 //! Names that no slice of a node can have.
 
-use mig_cdi_gen::{NoMessages, NodeSource};
+use mig_cdi_gen::{NoMessages, NodeSource, slice_names::SliceNames};
 use mig_cdi_model::{GoneName, MigDevice, Profile, Topology, split_compute};
 use mig_cdi_partition::NodeGpus;
 use mig_cdi_sys::nvml::{GpuPartitioning, GpuProfile};
@@ -20,13 +20,28 @@ pub(crate) fn with_reason(name: &str, gone: GoneName, gpus: &[GpuPartitioning]) 
     }
 }
 
-/// True for a name by slot where NVML does not tell where slices are, as to a user without privileges.
-pub(crate) fn is_unknown_slot(gone: &GoneName, topology: &Topology) -> bool {
-    let has_no_placement = |slice: MigDevice<'_>| slice.gi.placement.is_none();
-    gone.is_slot && topology.mig_devices().any(has_no_placement)
+/// Describes a name by slot as the spec does where NVML does not report placements, as to a user without privileges. `None` when no
+/// spec has all slices that its GPU has now.
+pub(crate) fn by_spec(
+    name: &str,
+    gone: GoneName,
+    topology: &Topology,
+    names: &SliceNames,
+) -> Option<GoneName> {
+    let has_placement = |slice: MigDevice<'_>| slice.gi.placement.is_some();
+    if !gone.is_slot || topology.mig_devices().all(has_placement) {
+        return Some(gone);
+    }
+    let slices = topology.mig_devices();
+    let of_gpu = slices.filter(|slice| slice.gpu.index.map(|index| index.0) == gone.gpu);
+    let slots = of_gpu.map(|slice| names.by_slot(&slice)).collect::<Option<Vec<_>>>()?;
+    let gone = GoneName::new(name, slots.iter().map(String::as_str))?;
+    let spec = names.spec().filter(|_| !gone.is_empty);
+    let source = spec.map(|path| format!(", by the spec {}", path.display()));
+    Some(GoneName { now: gone.now + &source.unwrap_or_default(), ..gone })
 }
 
-/// Cause and cure for such a name.
+/// Cause and cure for a name by slot that no spec describes.
 pub(crate) const UNKNOWN_SLOT: (&str, &str) = (
     "nvml tells where slices are only to a caller with privileges",
     "use a name that mig-cdi list shows",

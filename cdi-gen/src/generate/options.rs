@@ -217,6 +217,8 @@ impl<'a> DeviceBuilder<'a> {
 
     /// Reports the names that devices of a spec lack.
     pub fn report_unnamed(&self, built: &BuiltSpec) {
-        built.warnings.iter().for_each(|warning| self.messages.warn(warning));
+        for (style, count) in &built.unnamed {
+            self.messages.warn(&spec::unnamed_warning(*style, *count));
+        }
     }
 }

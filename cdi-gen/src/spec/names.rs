@@ -10,6 +10,11 @@ pub fn label(device: &MigDevice<'_>) -> String {
     format!("{} gi {} ci {}", device.gpu.label(), device.gi.id, device.ci.id)
 }
 
+/// Returns the name of a device by slot; `None` where NVML reports no placement.
+pub(crate) fn slot_name(device: &MigDevice<'_>) -> Option<DeviceName> {
+    name(device, NameStyle::Slot)
+}
+
 /// Returns the names of a device in every style that applies to it, and counts the styles that do not.
 pub(super) fn names_of(
     device: &MigDevice<'_>,
@@ -30,7 +35,8 @@ pub(super) fn names_of(
     names
 }
 
-pub(super) fn unnamed_warning(style: NameStyle, count: usize) -> String {
+/// Returns the warning that devices have no name of a style.
+pub(crate) fn unnamed_warning(style: NameStyle, count: usize) -> String {
     let cause = match style {
         // nvml.h, nvmlGpuInstanceGetInfo and nvmlComputeInstanceGetInfo_v2: "requires privileged user".
         NameStyle::Slot if is_root() => "nvml reports no placements, as to every vgpu guest",

@@ -4,8 +4,8 @@
 use super::{names, options::SpecOptions};
 use crate::discover::Problem;
 use mig_cdi_model::{
-    DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, SliceId,
-    Topology, cdi::DeviceName,
+    DeviceNode, DeviceVariable, ExpectedSlice, Gpu, GpuMinor, MigDevice, MigMode, NameStyle,
+    SliceId, Topology, cdi::DeviceName,
 };
 use std::collections::BTreeMap;
 
@@ -48,19 +48,17 @@ pub(super) struct SpecDevice<'a> {
 pub(super) struct SpecDevices<'a> {
     pub devices: Vec<SpecDevice<'a>>,
     pub problems: Vec<Problem>,
-    pub warnings: Vec<String>,
+    pub unnamed: BTreeMap<NameStyle, usize>,
 }
 
 /// Every MIG device, then the administrative capabilities that the options name.
 pub(super) fn mig_devices<'a>(topology: &'a Topology, options: &SpecOptions) -> SpecDevices<'a> {
     let mut result = SpecDevices::default();
-    let mut unnamed = BTreeMap::new();
     for device in topology.mig_devices() {
-        let names = names::names_of(&device, options.source, &options.names, &mut unnamed);
+        let unnamed = &mut result.unnamed;
+        let names = names::names_of(&device, options.source, &options.names, unnamed);
         result.devices.push(mig_device(&device, names));
     }
-    result.warnings =
-        unnamed.into_iter().map(|(style, count)| names::unnamed_warning(style, count)).collect();
     for capability in &options.admin {
         let name = capability.as_str();
         match topology.admin.iter().find(|node| node.name == name) {

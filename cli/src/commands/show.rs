@@ -8,13 +8,13 @@ use crate::{
     table::{gib, table},
 };
 use mig_cdi_gen::{
-    Error,
+    Error, MessageSink,
     generate::{DeviceBuilder, DeviceOptions},
     slice_names::SliceNames,
     spec::{DeviceSet, SpecOptions, label, preferred_name},
 };
 use mig_cdi_model::{
-    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, Topology,
+    DeviceNode, Gpu, HostNodeState, MigDevice, MigMode, NameStyle, Topology,
     cdi::{Device, Spec, SpecNode},
 };
 
@@ -33,12 +33,18 @@ pub(super) fn run(
     let discovery = node.discover(machine.as_ref(), console)?;
     let topology = &discovery.topology;
     let files = builder.driver_files(machine.as_ref(), topology)?;
-    let built = builder.build(topology, &files, content, &options)?;
+    let mut built = builder.build(topology, &files, content, &options)?;
+    let names = SliceNames::read(topology, node.source, &settings.spec_dirs, &options.kind);
+    if topology.mig_devices().all(|slice| names.by_slot(&slice).is_some())
+        && built.unnamed.remove(&NameStyle::Slot).is_some()
+        && let Some(warning) = names.warning()
+    {
+        console.warn(&warning);
+    }
     builder.report_unnamed(&built);
     let mut devices =
         built.spec.iter().flat_map(|spec| spec.devices.iter().map(move |d| (spec, d)));
     // A name by slot that the spec on disk has for a slice, where NVML does not report the placement that it has.
-    let names = SliceNames::read(topology, node.source, &settings.spec_dirs, &options.kind);
     let alias = topology.mig_devices().find(|slice| names.of(slice).as_deref() == Some(name));
     let alias = alias.and_then(|slice| preferred_name(&slice, node.source));
     let found = devices.find(|(_, device)| {
@@ -46,15 +52,20 @@ pub(super) fn run(
         own == name || alias.as_ref().is_some_and(|alias| own == alias.as_str())
     });
     let unknown = || {
-        let (options, built, slice_kind) = (&options, &built, &slice_kind);
+        let (options, built, slice_kind, names) = (&options, &built, &slice_kind, &names);
         let is_complete = discovery.problems.is_empty();
         let unknown =
-            UnknownDevice { node, topology, is_complete, built, options, slice_kind, name };
+            UnknownDevice { node, topology, is_complete, built, names, options, slice_kind, name };
         unknown.error(request, content)
     };
     let (spec, device) = found.ok_or_else(unknown)?;
+    let has_name = |slice: &MigDevice<'_>| {
+        preferred_name(slice, node.source).is_some_and(|name| name.as_str() == device.name)
+    };
+    let slot = topology.mig_devices().find(has_name).and_then(|slice| names.of(&slice));
+    let slot = slot.filter(|slot| *slot != device.name);
     let stdout = [
-        heading(topology, spec, device),
+        heading(topology, spec, device, slot.as_deref()),
         nodes(topology, spec, device),
         environment(spec, device),
         mounts(spec, device),
@@ -89,12 +100,13 @@ fn split_request<'r>(
     Ok((DeviceSet::Gpus, name))
 }
 
-/// Lists all names of a device, and the slices and GPUs that it contains.
-fn heading(topology: &Topology, spec: &Spec, device: &Device) -> String {
+/// Lists all names of a device, first that by slot of the spec on disk, and the slices and GPUs that it contains.
+fn heading(topology: &Topology, spec: &Spec, device: &Device, slot: Option<&str>) -> String {
     let kind = &spec.kind;
+    let mut text = slot.map(|slot| format!("{kind}={slot}\n")).unwrap_or_default();
     // A slice has one device for each style of name, all with the same edits.
     let same = spec.devices.iter().filter(|d| d.container_edits == device.container_edits);
-    let mut text = format!("{kind}={}\n", device.name);
+    text += &format!("{kind}={}\n", device.name);
     for other in same.filter(|other| other.name != device.name) {
         text += &format!("{kind}={}\n", other.name);
     }

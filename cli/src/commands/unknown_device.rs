@@ -4,6 +4,7 @@ use crate::{first_layout, impossible_name};
 use mig_cdi_gen::{
     Error, NodeSource,
     discover::Source,
+    slice_names::SliceNames,
     spec::{self, BuiltSpec, DeviceSet, SpecOptions, flag_of_name, preferred_name},
 };
 use mig_cdi_model::{GoneName, Gpu, GpuIndex, MigDevice, MigMode, Topology, cdi::Kind};
@@ -18,6 +19,7 @@ pub(super) struct UnknownDevice<'a> {
     /// False when some devices of the driver are not confirmed.
     pub is_complete: bool,
     pub built: &'a BuiltSpec,
+    pub names: &'a SliceNames,
     pub options: &'a SpecOptions,
     /// Kind of the node's slices, whatever kind was requested.
     pub slice_kind: &'a Kind,
@@ -63,10 +65,10 @@ impl UnknownDevice<'_> {
         }
         let gone = GoneName::new(name, known.iter().map(String::as_str));
         let Some(gone) = gone else { return self.no_such_device() };
-        if impossible_name::is_unknown_slot(&gone, self.topology) {
+        let Some(gone) = impossible_name::by_spec(name, gone, self.topology, self.names) else {
             let (cause, cure) = impossible_name::UNKNOWN_SLOT;
             return (cause.to_owned(), cure.to_owned());
-        }
+        };
         let gone = impossible_name::with_reason(name, gone, &impossible_name::gpus(self.node));
         let list = || match known.is_empty() {
             true => self.no_slice(),

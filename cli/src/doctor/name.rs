@@ -13,9 +13,11 @@ use super::{
     },
     writer::Writer,
 };
-use crate::impossible_name::{UNKNOWN_SLOT, is_unknown_slot, with_reason};
+use crate::impossible_name::{UNKNOWN_SLOT, by_spec, with_reason};
+use mig_cdi_config::Settings;
 use mig_cdi_gen::{
     discover::Source,
+    slice_names::SliceNames,
     spec::{flag_of_name, preferred_name},
 };
 use mig_cdi_model::{GoneName, Gpu, MigMode, cdi::DeviceName};
@@ -80,10 +82,10 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
         return error(name, evidence, cure);
     }
     if let Some(gone) = GoneName::new(own, now).filter(|_| is_ours) {
-        if facts.topology().is_some_and(|topology| is_unknown_slot(&gone, topology)) {
+        let Some(gone) = known_slot(facts, own, gone) else {
             let (cause, cure) = UNKNOWN_SLOT;
             return error(name, format!("no spec file defines it, and {cause}"), cure);
-        }
+        };
         return gone_verdict(facts, own, &with_reason(own, gone, &facts.gpus));
     }
     // For our kind only the driver's slices are suggested, where they are known: a spec on disk may be stale.
@@ -110,6 +112,13 @@ fn unknown(facts: &NodeFacts<'_>, name: &str, matches: &dyn Fn(&str, &str) -> bo
         false => format!("use one of the nearest names: {}", first_few(&near)),
     };
     error(name, "no spec file defines it, and the node has no such device", cure)
+}
+
+/// The name as the driver describes it, or else the spec of our kind.
+fn known_slot(facts: &NodeFacts<'_>, name: &str, gone: GoneName) -> Option<GoneName> {
+    let Some(topology) = facts.topology() else { return Some(gone) };
+    let Settings { spec_dirs, kind, .. } = facts.settings;
+    by_spec(name, gone, topology, &SliceNames::read(topology, Source::Nvml, spec_dirs, kind))
 }
 
 /// The verdict on a name that a file which engines pass over may define. A name of the driver's slices is judged by these.

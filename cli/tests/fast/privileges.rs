@@ -88,6 +88,69 @@ fn names_by_slot_come_from_the_spec() {
     assert!(!stale.stdout.contains("2g.20gb:"), "{}", stale.stdout);
 }
 
+/// As root says it, from the names in the spec: which names there are now, and which GPU has none.
+#[test]
+fn a_name_that_is_gone_is_answered_from_the_spec() {
+    let host = host();
+    let layout = "instances = [{ profile = \"3g.40gb\", start = 0, id = 1 }, { profile = \"3g.40gb\", start = 4 }]\n";
+    let two = format!("[[gpu]]\nmodel = \"a100-80gb\"\n{layout}[[gpu]]\nmodel = \"a100-80gb\"\n");
+    host.replace_node(&two);
+    assert_eq!(host.generate(&[]).code, 0);
+    let spec = host.spec().display().to_string();
+    let answer = |name: &str| {
+        let [show, doctor] =
+            ["show", "doctor"].map(|command| unprivileged(&host, &[command, name]));
+        assert_eq!((show.code, doctor.code), (1, 1), "{}{}", show.stderr, doctor.stdout);
+        (show.stderr, doctor.stdout)
+    };
+    let now =
+        format!("0:2g.20gb:0 is gone; GPU 0 now has 0:3g.40gb:0, 0:3g.40gb:4, by the spec {spec}");
+    let (show, doctor) = answer("0:2g.20gb:0");
+    assert!(show.contains(&now), "{show}");
+    assert!(doctor.contains(&now) && doctor.contains("cure: use one of these names"), "{doctor}");
+    // Nothing has to be known about slices of another GPU.
+    for has_spec in [true, false] {
+        if !has_spec {
+            fs::remove_file(&spec).unwrap();
+        }
+        let (show, doctor) = answer("1:2g.20gb:0");
+        let gone = "1:2g.20gb:0 is gone; GPU 1 now has no slice";
+        assert!(show.contains(gone) && doctor.contains(gone), "{show}{doctor}");
+        let (show, doctor) = answer("7:2g.20gb:0");
+        assert!(show.contains("this node has no GPU 7"), "{show}");
+        assert!(doctor.contains("this node has no GPU 7"), "{doctor}");
+    }
+    // The spec is older than one of the slices.
+    assert_eq!(host.generate(&[]).code, 0);
+    host.replace_node(&two.replacen("3g.40gb\", start = 0, id = 1", "4g.40gb\", start = 0", 1));
+    let (show, doctor) = answer("0:2g.20gb:0");
+    let unknown = "nvml tells where slices are only to a caller with privileges";
+    assert!(show.contains(unknown) && doctor.contains(unknown), "{show}{doctor}");
+}
+
+/// The title has the name by slot first, as for root, and the warning names the spec that it is from.
+#[test]
+fn a_slice_is_shown_by_its_name_in_the_spec() {
+    let host = host();
+    assert_eq!(host.generate(&[]).code, 0);
+    let uuid = "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b";
+    let warning = format!(
+        "warning: nvml reports placements only to a caller with privileges: names by slot are those in {}\n",
+        host.spec().display()
+    );
+    for name in ["0:2g.20gb:2", uuid] {
+        let show = unprivileged(&host, &["show", name]);
+        assert_eq!((show.code, &show.stderr), (0, &warning), "{name}");
+        let lines: Vec<_> = show.stdout.lines().take(2).collect();
+        let names = ["nvidia.com/mig=0:2g.20gb:2", &format!("nvidia.com/mig={uuid}")];
+        assert_eq!(lines, names);
+    }
+    fs::remove_file(host.spec()).unwrap();
+    let show = unprivileged(&host, &["show", uuid]);
+    assert!(show.stderr.contains("4 devices have no slot name"), "{}", show.stderr);
+    assert!(show.stdout.starts_with(&format!("nvidia.com/mig={uuid}\n")), "{}", show.stdout);
+}
+
 #[test]
 fn drift_is_checked_as_far_as_it_is_known() {
     let host = host();
