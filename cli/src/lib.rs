@@ -46,6 +46,7 @@ mod picture;
 mod planned_changes;
 mod stage_options;
 mod table;
+mod unmatched_holders;
 
 use clap::{CommandFactory, Parser};
 use console::Console;

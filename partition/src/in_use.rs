@@ -44,6 +44,26 @@ impl FromStr for InUse {
     }
 }
 
+impl InUse {
+    /// True when no slice and no GPU of the node has the name. False also while some slices or names are not known.
+    #[must_use]
+    pub fn names_nothing(&self, found: &Discovery) -> bool {
+        let is_known = |device: &MigDevice<'_>| {
+            device.ci.uuid.is_some() && device.gi.placement.is_some() && device.ci.index.is_some()
+        };
+        let mut devices = found.topology.mig_devices();
+        found.problems.is_empty()
+            && found.topology.mig_devices().all(|device| is_known(&device))
+            && !found.topology.gpus.iter().any(|gpu| self.is_gpu(gpu))
+            && !devices.any(|device| spec::has_name(&device, &self.slice))
+    }
+
+    /// True for the GPU that is named as a whole.
+    fn is_gpu(&self, gpu: &Gpu) -> bool {
+        gpu.has_name(&self.slice)
+    }
+}
+
 /// Returns the declared holders of a GPU as a whole.
 pub(crate) fn declared_holders_of_gpu(declared: &[InUse], uuid: &str, index: u32) -> Vec<String> {
     let is_gpu = |declared: &&InUse| declared.slice == uuid || declared.slice == index.to_string();
@@ -67,12 +87,9 @@ impl Holders {
             }
             None => None,
         };
-        for InUse { slice, holder } in declared {
-            let is_named = |gpu: &&Gpu| {
-                gpu.uuid.as_ref().is_some_and(|uuid| uuid.to_string() == *slice)
-                    || gpu.index.is_some_and(|index| index.to_string() == *slice)
-            };
-            if let Some(gpu) = topology.gpus.iter().find(is_named) {
+        for in_use in declared {
+            let InUse { slice, holder } = in_use;
+            if let Some(gpu) = topology.gpus.iter().find(|gpu| in_use.is_gpu(gpu)) {
                 self.add_to_gpu(gpu.minor.0, holder);
             }
             let mut devices = topology.mig_devices();

@@ -66,6 +66,7 @@ pub use gpu_change::{GpuChange, ModeStep, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{InUse, InUseError};
 pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};
+pub use leases::Lease;
 pub use node_gpus::NodeGpus;
 pub use node_partitioner::{
     ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges, Resumed,

@@ -49,6 +49,14 @@ pub struct HolderOptions {
     pub state_dir: PathBuf,
 }
 
+impl HolderOptions {
+    /// Directory of the leases.
+    #[must_use]
+    pub fn leases_dir(&self) -> PathBuf {
+        self.state_dir.join("leases")
+    }
+}
+
 /// Options of an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyOptions {
@@ -153,7 +161,7 @@ impl NodePartitioner<'_> {
     /// the driver from changing the MIG mode of an Ampere GPU, as dcgm does (NVIDIA's MIG user guide).
     fn attempt(&self, source: &LayoutSource, options: &ApplyOptions) -> Result<ApplyOutcome> {
         if self.node.is_simulated() {
-            return self.simulate(source);
+            return self.simulate(source, &options.holders.in_use);
         }
         expect_root()?;
         // Before the lock is taken: a node with many processes takes time to examine, and others wait for the lock.
@@ -238,14 +246,14 @@ impl NodePartitioner<'_> {
     }
 
     /// Takes the steps on a simulated node, which shows that they would succeed.
-    fn simulate(&self, source: &LayoutSource) -> Result<ApplyOutcome> {
+    fn simulate(&self, source: &LayoutSource, in_use: &[InUse]) -> Result<ApplyOutcome> {
         let gpus = NodeGpus::read(self.node, self.messages)?;
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
-        let holders = LazyHolders::new(|_| Ok(Holders::simulated(all)));
+        let holders = LazyHolders::new(|_| self.simulated_holders(all, in_use));
         let (changes, failed) =
             plan_all(&desired, source, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
-        let runner = self.step_runner(&gpus, &holders, &[], None);
+        let runner = self.step_runner(&gpus, &holders, in_use, None);
         for change in &changes {
             runner.reach(&change.gpu.uuid, &change.desired)?;
         }
@@ -363,9 +371,24 @@ impl NodePartitioner<'_> {
         must_see_all: bool,
     ) -> Result<Holders> {
         if self.node.is_simulated() {
-            return Ok(Holders::simulated(&gpus.all));
+            return self.simulated_holders(&gpus.all, &options.in_use);
         }
         Ok(self.find_holders(&gpus.all, options, must_see_all, None)?.0)
+    }
+
+    fn simulated_holders(&self, gpus: &[GpuPartitioning], in_use: &[InUse]) -> Result<Holders> {
+        let mut holders = Holders::simulated(gpus);
+        self.add_declared(&mut holders, in_use)?;
+        Ok(holders)
+    }
+
+    fn add_declared(&self, holders: &mut Holders, in_use: &[InUse]) -> Result<()> {
+        if in_use.is_empty() {
+            return Ok(());
+        }
+        // Declared slices may be named by UUID, which only NVML reports.
+        let found = discover::discover(self.node.machine()?.as_ref(), Source::Nvml)?;
+        holders.add_declared(in_use, &found)
     }
 
     fn find_holders(
@@ -376,13 +399,9 @@ impl NodePartitioner<'_> {
         earlier: Option<&CapabilityAccess>,
     ) -> Result<(Holders, CapabilityAccess)> {
         let mut holders = Holders::default();
-        holders.add_leases(&options.state_dir.join("leases"), gpus)?;
+        holders.add_leases(&options.leases_dir(), gpus)?;
         let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
-        // Declared slices may be named by UUID, which only NVML reports.
-        if !options.in_use.is_empty() {
-            let found = discover::discover(&self.node.host()?, Source::Nvml)?;
-            holders.add_declared(&options.in_use, &found)?;
-        }
+        self.add_declared(&mut holders, &options.in_use)?;
         let dev_root = &self.node.roots.dev;
         let query = capability_query(&topology, gpus, &options.host_root, dev_root);
         let access = CapabilityAccess::find(query, earlier);

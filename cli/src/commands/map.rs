@@ -8,6 +8,7 @@ use crate::{
     pending_modes::warn_of_pending_modes,
     picture::{GpuLayout, GpuState, GpuView, Picture, svg, text},
     stage_options::holder_options,
+    unmatched_holders::warn_of_unmatched_holders,
 };
 use mig_cdi_config::{Settings, layouts::GpuSelector};
 use mig_cdi_gen::{Error, discover::Source, slice_names::SliceNames};
@@ -31,7 +32,11 @@ pub(super) fn run(
         Source::Nvml => Some(NodeGpus::read_available(node, console, "it is listed, not drawn")?),
     };
     let holders = match &read {
-        Some(gpus) => partitioning.holders(gpus, &holder_options(&args.holders), false)?,
+        Some(gpus) => {
+            let options = holder_options(&args.holders);
+            warn_of_unmatched_holders(partitioning, &options);
+            partitioning.holders(gpus, &options, false)?
+        }
         None => Holders::default(),
     };
     let partitioned = read.as_ref().map_or(&[][..], |gpus| &gpus.all);

@@ -5,6 +5,7 @@ use crate::{
     command_output::CommandOutput,
     planned_changes::{changes_json, changes_text},
     stage_options::{holder_options, layout_source},
+    unmatched_holders::warn_of_unmatched_holders,
 };
 use mig_cdi_gen::Error;
 use mig_cdi_partition::{NodePartitioner, PlannedChanges};
@@ -13,8 +14,9 @@ pub(super) fn run(
     partitioning: &NodePartitioner<'_>,
     args: &PlanArgs,
 ) -> Result<CommandOutput, Error> {
-    let PlannedChanges { changes, gpus } =
-        partitioning.plan(&layout_source(&args.layout)?, &holder_options(&args.holders))?;
+    let (source, holders) = (layout_source(&args.layout)?, holder_options(&args.holders));
+    warn_of_unmatched_holders(partitioning, &holders);
+    let PlannedChanges { changes, gpus } = partitioning.plan(&source, &holders)?;
     let stdout = match args.json {
         true => changes_json(&changes, &gpus.all)?,
         false => changes_text(&changes),

@@ -6,6 +6,7 @@ use super::{
 };
 use mig_cdi_gen::watch::status::{Status, WatchState};
 use mig_cdi_model::counted;
+use mig_cdi_partition::Lease;
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
 pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
@@ -94,6 +95,33 @@ pub(super) fn watch(facts: &NodeFacts<'_>) -> Vec<Verdict> {
             ok("", format!("pid {pid} keeps the spec current, {slices}"))
         }
     }]
+}
+
+/// Leases of slices that the node does not have: they keep nothing from being destroyed.
+pub(super) fn leases(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    const DIR: &str = "/run/mig-cdi/leases";
+    if facts.machine.driver().is_none() {
+        return vec![note("", "a simulated node has none")];
+    }
+    let leases = match Lease::read_all(&facts.host.display_path(DIR)) {
+        Ok(leases) if leases.is_empty() => return vec![ok("", "no slice has a lease")],
+        Ok(leases) => leases,
+        Err(failure) => {
+            let Finding { evidence, cure } = (&failure).into();
+            let cure = cure.unwrap_or_else(|| Lease::CURE.to_owned());
+            return vec![warning("", evidence, cure)];
+        }
+    };
+    let found = facts.proc_discovery.as_ref().ok().filter(|found| found.problems.is_empty());
+    let Some(found) = found else {
+        return vec![note("", "not compared with slices: not all of these are confirmed")];
+    };
+    let mismatches = leases.iter().filter_map(|lease| lease.mismatch(&found.topology));
+    let verdicts: Vec<_> = mismatches.map(|text| warning("", text, Lease::CURE)).collect();
+    match verdicts.is_empty() {
+        true => vec![ok("", format!("{}, each of a slice", counted(leases.len(), "lease")))],
+        false => verdicts,
+    }
 }
 
 /// Privilege of this process, which limits what the other checks see.

@@ -18,6 +18,7 @@ mod doctor_specs;
 mod fingerprint;
 mod gpu_models;
 mod gpus_and_admin;
+mod in_use;
 mod layout;
 mod layouts;
 mod no_slices;

@@ -128,6 +128,12 @@ impl Healthy {
         self.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), &list);
     }
 
+    /// Writes a lease, in which `UUID` stands for that of the GPU.
+    fn lease(&self, text: &str) {
+        let text = text.replace("UUID", "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4");
+        self.write("/run/mig-cdi/leases/mine", &text);
+    }
+
     /// Writes the state of a watch.
     fn watch(&self, state: &str, pid: u32) {
         let error = r#"{"time":1,"exit":4,"message":"query nvml: no"}"#;
@@ -200,6 +206,7 @@ ok       stale         no spec names a node that the driver does not have
 ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate would write now
 ok       files         every file and program that a spec names exists
 ok       watch         pid 1 keeps the spec current, 0 slices
+ok       leases        no slice has a lease
 ok       engines       podman: podman 5.8.6 at /usr/bin/podman, accepts cdi up to 1.0.0
 ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, accepts cdi up to 1.0.0
 ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, accepts cdi up to 1.0.0
@@ -285,6 +292,15 @@ faults! {
         // The id belongs to another process.
         killed: |h| { h.watch("ok", 1); h.remove("/run/mig-cdi/watch.lock"); } => "warning", "watch", "mig-cdi watch has stopped";
         failing: |h| h.watch("failing", 1) => "error", "watch", "its last refresh failed: query nvml: no";
+        lease_of_no_slice: |h| h.lease("{\"gpu\": \"UUID\", \"gi\": 9, \"holder\": \"job 17\"}")
+            => "warning", "leases", "mine of job 17 holds nothing: gpu GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4 has no gi 9";
+        lease_of_no_compute_instance: |h| h.lease("{\"gpu\": \"UUID\", \"gi\": 3, \"ci\": 1, \"holder\": \"job 17\"}")
+            => "warning", "leases", "has no gi 3 ci 1";
+        lease_of_no_gpu: |h| h.lease("{\"gpu\": \"GPU-x\", \"gi\": 3, \"holder\": \"job 17\"}")
+            => "warning", "leases", "mine of job 17 holds nothing: this node has no gpu GPU-x";
+        lease_of_a_slice: |h| h.lease("{\"gpu\": \"UUID\", \"gi\": 3, \"ci\": 0, \"holder\": \"job 17\"}")
+            => "ok", "leases", "1 lease, each of a slice";
+        a_broken_lease: |h| h.lease("{") => "warning", "leases", "read lease ";
         garbage: |h| h.write("/run/mig-cdi/status.json", "{") => "warning", "watch", "parse /run/mig-cdi";
     }
 }

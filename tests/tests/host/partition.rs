@@ -461,6 +461,44 @@ fn an_unreadable_lease_blocks_every_destruction() {
     host.run_ok(&["apply", "0=2g.20gb@0,2g.20gb@2,2g.20gb@4,1g.10gb@6"]);
 }
 
+/// A mistyped name protects nothing, and the command goes on.
+#[test]
+fn holders_of_nothing_are_warned_of() {
+    let host = partitioned();
+    let uuid = host.node().gpus[0].uuid.to_string();
+    let leases = host.state().join("leases");
+    fs::create_dir_all(&leases).unwrap();
+    let lease = |name: &str, gpu: &str, gi: u32| {
+        let text = format!("{{\"gpu\": {gpu:?}, \"gi\": {gi}, \"holder\": \"job 17\"}}");
+        fs::write(leases.join(name), text).unwrap();
+    };
+    lease("right", &uuid, 4);
+    lease("gone", &uuid, 9);
+    lease("other", "GPU-x", 3);
+    let expected = format!(
+        "warning: lease TMP/state/leases/gone of job 17 holds nothing: gpu {uuid} has no gi 9; correct or remove it\n\
+         warning: lease TMP/state/leases/other of job 17 holds nothing: this node has no gpu GPU-x; correct or remove it\n\
+         warning: --in-use 0:2g.20gb:2=a holds nothing: no slice or gpu has this name; mig-cdi list shows the names\n\
+         warning: --in-use 1=b holds nothing: no slice or gpu has this name; mig-cdi list shows the names\n"
+    );
+    const KEPT: &str = "0=2g.20gb@0,2g.20gb@4,1g.10gb@6";
+    let flags = ["--in-use=0:2g.20gb:2=a", "--in-use=1=b", "--in-use=0:1g.10gb:6=c"];
+    for args in [&["plan", KEPT][..], &["map"], &["apply", KEPT]] {
+        let run = host.run(&[args, &flags].concat());
+        let warnings: String = run
+            .stderr
+            .lines()
+            .filter(|l| l.contains("holds nothing"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert_eq!(warnings, expected, "{args:?}: {}", run.stderr);
+    }
+    // Those that name a slice keep it.
+    let before = host.layouts();
+    host.run(&[&["apply", "0=7g.80gb"][..], &flags].concat()).assert_code(5);
+    assert_eq!(host.layouts(), before);
+}
+
 #[test]
 fn evict_waits_until_holders_end_and_kills_none() {
     let host = partitioned();
