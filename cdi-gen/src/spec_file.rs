@@ -27,6 +27,19 @@ pub fn is_spec_file(name: &OsStr) -> bool {
     [".json", ".yaml"].iter().any(|suffix| name.ends_with(suffix.as_bytes()))
 }
 
+/// Returns the name that a file needs for engines to read it, where its suffix differs only in spelling: `a.yaml` of `a.yml` and
+/// `a.YAML`. `None` for a name that they read, and for one of another kind of file.
+#[must_use]
+pub fn corrected_name(name: &OsStr) -> Option<String> {
+    let (stem, suffix) = name.to_str()?.rsplit_once('.')?;
+    let right = match suffix.to_ascii_lowercase().as_str() {
+        "yml" | "yaml" => "yaml",
+        "json" => "json",
+        _ => return None,
+    };
+    (suffix != right).then(|| format!("{stem}.{right}"))
+}
+
 /// The names that a spec defines. No other field is read: whatever else an engine refuses in it, or is unknown here,
 /// hides no name.
 #[derive(Debug, Clone, Deserialize)]

@@ -84,6 +84,8 @@ pub(crate) struct SpecDirFacts {
     pub path: PathBuf,
     /// Files that engines read; `None` when the directory does not exist.
     pub files: Result<Option<Vec<SpecFileFacts>>, mig_cdi_sys::Error>,
+    /// Files that engines pass over for the spelling of their suffix, each with the path that it needs.
+    pub misnamed: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A file that engines read as a spec.
@@ -330,9 +332,16 @@ fn read_spec_dir(path: &Path) -> SpecDirFacts {
             Err(error) => SpecFileFacts { path, spec: Err(error), refusal: None },
         }
     };
+    let misnamed = |name: &OsString| {
+        let from = path.join(name);
+        let to = path.join(spec_file::corrected_name(name)?);
+        (!is_directory(&from)).then_some((from, to))
+    };
     let names = list_named(path);
+    let all = names.iter().flatten().flatten();
+    let misnamed = all.filter_map(misnamed).collect();
     let files = names.map(|names| Some(names?.into_iter().filter(is_spec).map(file).collect()));
-    SpecDirFacts { path: path.to_owned(), files }
+    SpecDirFacts { path: path.to_owned(), files, misnamed }
 }
 
 /// Builds the spec that `generate` would write without flags.

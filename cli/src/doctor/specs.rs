@@ -10,7 +10,10 @@ use super::{
 use mig_cdi_gen::spec_file::{differences, differences_without_placements};
 use mig_cdi_model::{cdi::Spec, counted};
 use mig_cdi_sys::{is_executable, node_named};
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 const GENERATE: &str = "run mig-cdi generate";
 
@@ -43,8 +46,19 @@ pub(super) fn directories(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// Contents and mode of each spec file by itself.
 pub(super) fn specs(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let files = facts.spec_dirs.iter().flat_map(SpecDirFacts::all);
-    let verdicts: Vec<_> = files.map(spec_file).collect();
+    let misnamed = facts.spec_dirs.iter().flat_map(|dir| &dir.misnamed).map(misnamed_file);
+    let verdicts: Vec<_> = files.map(spec_file).chain(misnamed).collect();
     if verdicts.is_empty() { vec![note("", "there is no spec file")] } else { verdicts }
+}
+
+/// The verdict on a file that engines pass over (container-device-interface `pkg/cdi/spec-dirs.go`).
+fn misnamed_file((from, to): &(PathBuf, PathBuf)) -> Verdict {
+    let evidence = "engines read no file of this suffix, only .json and .yaml";
+    let cure = match node_named(to) {
+        Ok(None) => format!("rename it: mv {} {}", quoted(from), quoted(to)),
+        _ => format!("remove it, or give it a name other than {}", path_text(to)),
+    };
+    warning(path_text(from), evidence, cure)
 }
 
 fn spec_file(file: &SpecFileFacts) -> Verdict {

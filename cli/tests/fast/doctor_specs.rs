@@ -62,6 +62,37 @@ fn lines<'a>(run: &'a Run, severity: &str) -> Vec<&'a str> {
 }
 
 #[test]
+fn a_file_whose_suffix_engines_do_not_read_is_named() {
+    let host = SpecHost::new();
+    for name in ["a.yml", "b.YAML", "c.Json", "d.yaml", "e.json", "f.yaml.bak", "yml", "d.yml"] {
+        host.spec("low", name.as_bytes(), "nvidia.com/mig", "x");
+    }
+    fs::create_dir(host.dir("low").join("g.yml")).unwrap();
+    let run = host.doctor(&[]);
+    let misnamed: Vec<_> =
+        run.stdout.lines().skip_while(|line| !line.contains("of this suffix")).take(8).collect();
+    let line = |name: &str| {
+        format!(
+            "warning  specs         TMP/low/{name}: engines read no file of this suffix, only .json and .yaml"
+        )
+    };
+    let rename =
+        |from: &str, to: &str| format!("         cure: rename it: mv TMP/low/{from} TMP/low/{to}");
+    let expected = [
+        line("a.yml"),
+        rename("a.yml", "a.yaml"),
+        line("b.YAML"),
+        rename("b.YAML", "b.yaml"),
+        line("c.Json"),
+        rename("c.Json", "c.json"),
+        line("d.yml"),
+        "         cure: remove it, or give it a name other than TMP/low/d.yaml".to_owned(),
+    ];
+    assert_eq!(misnamed, expected, "{}", run.stdout);
+    assert_eq!(run.stdout.matches("of this suffix").count(), 4, "{}", run.stdout);
+}
+
+#[test]
 fn a_name_that_two_files_of_a_directory_define_is_seen_by_no_engine() {
     for dir in ["low", "high"] {
         let host = SpecHost::new();
