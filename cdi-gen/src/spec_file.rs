@@ -188,6 +188,9 @@ mod tests {
             format!("{yaml}...\n}}}} more"),
             format!("\u{feff}# more\n%YAML 1.1\n---\n{yaml}--- x\n"),
             format!("%YAML  1.1\t# more\n---\n{yaml}"),
+            format!("%YAML 1.1#\n---\n{yaml}"),
+            format!("# x\n%YAML 1.1#%YAML 1.2\r\n---\n{yaml}"),
+            format!("%TAG !a! tag:a.com:\n---\n{yaml}"),
             format!("--- {json}\n---\n"),
             format!("\u{feff}{json} more"),
             format!("{json}\n{json}"),
@@ -203,6 +206,12 @@ mod tests {
             format!("%YAML 1.2\n---\n{yaml}"),
             format!("%YAML 1.2 # 1.1\n---\n{yaml}"),
             format!("%YAML 1.1 1.1\n---\n{yaml}"),
+            format!("%YAML 1.1.1#\n---\n{yaml}"),
+            format!("%YAML1.1#\n---\n{yaml}"),
+            format!("%YAML 1#.1\n---\n{yaml}"),
+            format!("%YAML#1.1\n---\n{yaml}"),
+            format!("%YAMLX 1.1\n---\n{yaml}"),
+            format!("%FOO bar\n---\n{yaml}"),
             format!("%YAML 1.1\n%YAML 1.1\n---\n{yaml}"),
             format!("{json} @"),
             format!("{json}: 5"),
@@ -230,6 +239,7 @@ mod tests {
                 "invalid type: integer `3`, expected an object at line 1 column 30",
             ),
             ("%YAML 1.2\n---\n", "engines read only YAML 1.1, and %YAML is another"),
+            ("%FOO 1.1\n---\n", "engines know only the directives %YAML and %TAG"),
         ] {
             let found = parse(text.as_bytes()).unwrap_err().to_string();
             assert_eq!(found, format!("not a cdi spec in json or yaml: {reason}"));

@@ -4,6 +4,7 @@ use mig_cdi_model::one_line;
 use serde::de::{DeserializeOwned, Error};
 use serde_json::error::Category;
 use serde_saphyr::{UserMessageFormatter, options::NonFiniteFloatPolicy};
+use std::borrow::Cow;
 
 /// Upper bound for the values in a YAML file, those that aliases repeat included. 100,000 devices have two million.
 const NODE_LIMIT: usize = 4 << 20;
@@ -23,7 +24,7 @@ impl ParseError {
 
 /// Reads the first document of a file.
 pub(super) fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
-    let text = first_document(bytes)?;
+    let text = &*first_document(bytes)?;
     let is_json = matches!(text.trim_ascii_start().first(), None | Some(b'{'));
     let json = match from_json(text) {
         Ok(value) => return Ok(value),
@@ -82,9 +83,10 @@ fn yaml_refusal(json: &[u8], rest: &[u8]) -> Option<&'static str> {
 
 /// Returns the first document. Engines read no other, whatever it is (go-yaml `yaml.go`, `unmarshal`). Markers of documents are
 /// alone at the start of a line, in text between quotes too (YAML 1.1, section 7.4, `c-forbidden`).
-fn first_document(bytes: &[u8]) -> Result<&[u8], ParseError> {
+fn first_document(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let (mut has_begun, mut end) = (false, 0);
+    let mut comment = None;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let is = |marker: &[u8]| {
             let rest = line.strip_prefix(marker);
@@ -94,20 +96,45 @@ fn first_document(bytes: &[u8]) -> Result<&[u8], ParseError> {
             break;
         }
         if !has_begun {
-            check_version_directive(line)?;
+            // A second %YAML is refused.
+            comment = comment.or(check_directive(line)?.map(|at| end + at));
         }
         has_begun |= !matches!(line.trim_ascii_start().first(), None | Some(b'#' | b'%'));
         end += line.len();
     }
-    Ok(&bytes[..end])
+    let mut text = Cow::Borrowed(&bytes[..end]);
+    if let Some(at) = comment {
+        // go-yaml needs no blank before the comment of a directive, and our parser does.
+        text.to_mut().insert(at, b' ');
+    }
+    Ok(text)
 }
 
-/// Refuses a directive `%YAML` of another version than 1.1. A comment may be behind it (`scannerc.go`, `yaml_parser_scan_directive`).
-fn check_version_directive(line: &[u8]) -> Result<(), ParseError> {
-    let Some(rest) = line.strip_prefix(b"%YAML") else { return Ok(()) };
-    let version = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
-    let is_1_1 =
-        version.first().is_some_and(u8::is_ascii_whitespace) && version.trim_ascii() == b"1.1";
-    let other = || ParseError::new("engines read only YAML 1.1, and %YAML is another");
-    is_1_1.then_some(()).ok_or_else(other)
+/// Refuses directives that go-yaml refuses (`scannerc.go`, `yaml_parser_scan_directive`): `%YAML` of another version than 1.1, and all
+/// but this and `%TAG`. Returns the start of a comment in the line.
+fn check_directive(line: &[u8]) -> Result<Option<usize>, ParseError> {
+    let Some(rest) = line.strip_prefix(b"%") else { return Ok(None) };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let length = rest.iter().take_while(|byte| is_name(byte)).count();
+    match rest.split_at(length) {
+        (b"YAML", value) => {
+            let comment = value.iter().position(|byte| *byte == b'#');
+            let version = &value[..comment.unwrap_or(value.len())];
+            let is_separate = version.first().is_some_and(u8::is_ascii_whitespace);
+            if !is_separate || !is_version_1_1(version.trim_ascii()) {
+                return Err(ParseError::new("engines read only YAML 1.1, and %YAML is another"));
+            }
+            Ok(comment.map(|at| line.len() - value.len() + at))
+        }
+        // Its prefix may contain a `#`. Our parser knows that without a name it is no directive.
+        (b"TAG" | b"", _) => Ok(None),
+        _ => Err(ParseError::new("engines know only the directives %YAML and %TAG")),
+    }
+}
+
+/// True for `1.1` and, as each number may have two digits, `01.01`.
+fn is_version_1_1(text: &[u8]) -> bool {
+    let mut numbers = text.split(|byte| *byte == b'.');
+    let mut is_one = || matches!(numbers.next(), Some(b"1" | b"01"));
+    is_one() && is_one() && numbers.next().is_none()
 }
