@@ -5,21 +5,27 @@ use super::{
     config_edit::{Edit, EditError},
     json, toml,
 };
-use crate::cli::EngineArg;
+use crate::{cli::EngineArg, engine_files::CONTAINERD_2};
+use mig_cdi_gen::engines::EngineVersion;
 use serde_json::{Map, Value};
 
 /// Format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConfigFormat {
     Toml,
+    /// TOML of containerd 2, which does not start with a byte order mark.
+    TomlWithoutMark,
     Json,
 }
 
 impl ConfigFormat {
-    /// Format of an engine's files, whatever their names are.
-    pub(crate) fn of(engine: EngineArg) -> ConfigFormat {
+    /// Format of an engine's files, whatever their names are. Without the version of containerd a mark counts as read.
+    pub(crate) fn of(engine: EngineArg, version: Option<EngineVersion>) -> ConfigFormat {
         match engine {
             EngineArg::Docker => ConfigFormat::Json,
+            EngineArg::Containerd if version.is_some_and(|version| version >= CONTAINERD_2) => {
+                ConfigFormat::TomlWithoutMark
+            }
             EngineArg::Podman | EngineArg::Containerd | EngineArg::Crio => ConfigFormat::Toml,
         }
     }
@@ -31,7 +37,14 @@ const BOM: char = '\u{feff}';
 
 /// Parses a file. An empty JSON file counts as an empty object.
 pub(crate) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError> {
-    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let text = match text.strip_prefix(BOM) {
+        Some(_) if format == ConfigFormat::TomlWithoutMark => {
+            let cause = "it begins with a byte order mark, with which containerd 2 does not start";
+            return Err(EditError::Syntax { line: 1, cause: cause.to_owned() });
+        }
+        Some(rest) => rest,
+        None => text,
+    };
     match format {
         // dockerd starts with an empty daemon.json, which is no JSON (moby daemon/config/config.go).
         ConfigFormat::Json if text.trim().is_empty() => Ok(Value::Object(Map::new())),
@@ -42,7 +55,7 @@ pub(crate) fn parse(text: &str, format: ConfigFormat) -> Result<Value, EditError
                 || EditError::Syntax { line: 1, cause: "not a json object".to_owned() };
             value.is_object().then_some(value).ok_or_else(not_an_object)
         }
-        ConfigFormat::Toml => ::toml::from_str(text).map_err(|e| {
+        ConfigFormat::Toml | ConfigFormat::TomlWithoutMark => ::toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             EditError::Syntax { line, cause: e.message().replace('\n', " ") }
         }),
@@ -62,7 +75,7 @@ pub(super) fn edit(text: &str, format: ConfigFormat, edits: &[Edit]) -> Result<S
     }
     let (mark, text) = text.split_at(if text.starts_with(BOM) { BOM.len_utf8() } else { 0 });
     let edited = match format {
-        ConfigFormat::Toml => toml::edit(text, edits)?,
+        ConfigFormat::Toml | ConfigFormat::TomlWithoutMark => toml::edit(text, edits)?,
         ConfigFormat::Json => json::edit(text, edits)?,
     };
     let edited = format!("{mark}{edited}");

@@ -4,7 +4,6 @@
 
 use super::{
     config_edit::Edit,
-    config_format::ConfigFormat,
     distributions::{refuse_generated, replaced_machine, restart_command},
     draft::{ConfigPlan, Draft, EngineDaemon},
     in_effect::FileForm,
@@ -95,7 +94,7 @@ fn drop_in(
                 .into_iter()
                 .chain([Edit::contains(&["imports"], imports, Vec::new())])
                 .collect();
-            drafts.push(request.draft(main, ConfigFormat::Toml, &import)?);
+            drafts.push(request.draft(main, request.format(), &import)?);
         }
         Ok(())
     })

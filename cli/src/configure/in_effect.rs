@@ -68,7 +68,7 @@ impl ConfigReader for WithDrafts<'_> {
 impl ConfigureRequest<'_> {
     /// Format of the engine's files.
     pub(super) fn format(&self) -> ConfigFormat {
-        ConfigFormat::of(self.engine_kind)
+        ConfigFormat::of(self.engine_kind, self.engine.version.clone().ok())
     }
 
     /// Settings that are in effect now.

@@ -177,7 +177,7 @@ impl ConfigureRequest<'_> {
     ) -> Result<Draft, Error> {
         let (file, before) = self.open(path)?;
         // JSON has no comments.
-        let empty = if format == ConfigFormat::Toml { HEADER } else { "" };
+        let empty = if format == ConfigFormat::Json { "" } else { HEADER };
         let text = before.as_deref().unwrap_or(empty);
         let case = KeyCase::of(self.engine_kind, self.version());
         let spelled: Vec<_> = match parse(text, format) {

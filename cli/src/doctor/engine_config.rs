@@ -113,7 +113,8 @@ impl EngineConfig {
         engine: &InstalledEngine,
         places: ConfigPlaces,
     ) -> EngineConfig {
-        let files = Files { host, format: ConfigFormat::of(kind), problems: RefCell::default() };
+        let format = ConfigFormat::of(kind, engine.version.clone().ok());
+        let files = Files { host, format, problems: RefCell::default() };
         let Ok(settings) = EngineSettings::load(kind, engine.assumed_version(), &places, &files);
         let mut config = EngineConfig {
             problems: files.problems.into_inner(),

@@ -41,8 +41,9 @@ impl CriPlugin {
     const fn of_version(version: i64) -> CriPlugin {
         let name = match version {
             3.. => V3,
-            2 => V2,
-            _ => V1,
+            0 | 1 => V1,
+            // Below 0 as well (`Decode` of 1.7).
+            _ => V2,
         };
         CriPlugin { version, name }
     }
@@ -123,16 +124,21 @@ fn join_as_2(release: EngineVersion, files: &[(String, Value)]) -> Joined {
         if root_version == 0 {
             root_version = version_of(&file).unwrap_or(0);
         }
-        if converts_each && version_of(&file).is_some_and(|version| version > root_version) {
+        if converts_each && own < 0 {
+            rejected.get_or_insert_with(|| negative(path, own));
+        } else if converts_each && version_of(&file).is_some_and(|version| version > root_version) {
             rejected.get_or_insert_with(|| above_root(path, own, root_version));
         }
-        if own < 2 {
+        if matches!(own, 0 | 1) {
             rename(&mut file, V1, V2);
         } else {
             misnamed_plugin = misnamed_plugin.or_else(|| misnamed(path, &file, is_dotted));
             if !converts_each {
                 version = own;
-                rejected = (own > newest).then(|| too_new(path, own, newest));
+                rejected = match own {
+                    ..0 => Some(negative(path, own)),
+                    _ => (own > newest).then(|| too_new(path, own, newest)),
+                };
             }
         }
         if converts_each && own < newest {
@@ -156,7 +162,7 @@ fn join_as_2(release: EngineVersion, files: &[(String, Value)]) -> Joined {
 
 /// Version that a file has. To containerd 0 is an absent value.
 fn version_of(file: &Value) -> Option<i64> {
-    file.get("version").and_then(Value::as_i64).filter(|version| *version > 0)
+    file.get("version").and_then(Value::as_i64).filter(|version| *version != 0)
 }
 
 /// True for a file without keys: empty, or with comments alone.
@@ -223,6 +229,15 @@ fn too_new(path: &str, version: i64, newest: i64) -> RejectedFile {
         path: path.to_owned(),
         cause: format!("its version is {version}, and this release reads versions up to {newest}"),
         cure: format!("set version = {newest} there, and rename its plugin tables to match"),
+    }
+}
+
+/// A file with whose version 2 panics, the index of a list (`MigrateConfigTo`; measured with 2.1.9). 1.7 starts with it.
+fn negative(path: &str, version: i64) -> RejectedFile {
+    RejectedFile {
+        path: path.to_owned(),
+        cause: format!("its version is {version}, and there is none below 1"),
+        cure: "set version = 2 there".to_owned(),
     }
 }
 

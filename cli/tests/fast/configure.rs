@@ -50,6 +50,20 @@ fn a_byte_order_mark_is_passed_over() {
     }
 }
 
+/// containerd 2 does not start with one.
+#[test]
+fn a_byte_order_mark_that_containerd_does_not_read_is_named() {
+    let machine = ConfigureHost::new();
+    machine.put("/etc/containerd/config.toml", "\u{feff}version = 2\n");
+    let before = machine.tree();
+    for release in ["2.0.0", "2.1.9", "2.3.0"] {
+        let refused = machine.configure(&format!("containerd --engine-version {release}"));
+        assert_eq!((refused.code, machine.tree() == before), (1, true), "{}", refused.stderr);
+        let words = "config.toml: line 1: it begins with a byte order mark, with which containerd 2 does not start; correct the file";
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+}
+
 /// The settings depend on the version of the engine, and an unsupported one is reported.
 #[test]
 fn every_engine_version_gets_what_it_supports() {

@@ -81,6 +81,18 @@ fn a_file_that_containerd_rejects_is_named() {
             "version = 4\n",
             ["10-a.toml: its version is 4", "set version = 3 there"],
         ),
+        (
+            "2.1.9",
+            "version = 3\n",
+            "version = -1\n",
+            ["10-a.toml: its version is -1, and there is none below 1", "set version = 2 there"],
+        ),
+        (
+            "2.3.0",
+            "version = 3\n",
+            "version = -1\n",
+            ["10-a.toml: its version is -1, and there is none below 1", "set version = 2 there"],
+        ),
         // 2.3 compares with the first file that has a version.
         (
             "2.3.0",
@@ -157,6 +169,15 @@ fn a_file_that_containerd_rejects_is_named() {
             assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
         }
     }
+}
+
+/// 1.7 reads a file of a negative version, with the names of version 2 (measured with 1.7.24).
+#[test]
+fn a_negative_version_is_that_of_2_to_containerd_1() {
+    let machine = ConfigureHost::new();
+    machine.put(MAIN, "version = -1\n");
+    machine.run_ok("containerd --engine-version 1.7.24");
+    assert_eq!(machine.read(MAIN), format!("version = -1\n\n[{CRI_2}]\nenable_cdi = true\n"));
 }
 
 /// 1.7 reads a file without a version as one of version 1, in which the plugin has another name.

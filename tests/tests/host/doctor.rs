@@ -756,6 +756,10 @@ faults! {
             h.write(CONTAINERD, "version = 2\nimports = ['conf.d/*.toml']\n");
             h.write("/etc/containerd/conf.d/a.toml", "[plugins.cri]\n");
         } => "warning", "config", "containerd: it does not start with /etc/containerd/conf.d/a.toml: the files are of version 2";
+        containerd_with_a_byte_order_mark: |h| h.write(CONTAINERD, "\u{feff}version = 3\n")
+            => "warning", "config", "it begins with a byte order mark, with which containerd 2 does not start";
+        containerd_of_a_negative_version: |h| h.write(CONTAINERD, "version = -1\n")
+            => "warning", "config", "containerd: it does not start with /etc/containerd/config.toml: its version is -1";
         containerd_without_cri: |h| h.write(CONTAINERD, "disabled_plugins = [\"cri\"]\n")
             => "note", "config", "containerd: its cri plugin is disabled";
         imports: |h| {
