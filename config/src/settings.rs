@@ -141,6 +141,7 @@ impl Settings {
 impl File {
     fn check(self, text: SettingsText<'_>) -> Result<Settings, SettingsError> {
         let spec_dirs = text.non_empty_list(&self.spec_dirs, absolute_path)?;
+        expect_spec_dirs(text, &self.spec_dirs, &spec_dirs)?;
         expect_distinct(text, &self.spec_dirs, &spec_dirs)?;
         let mut names: Vec<NameStyle> = Vec::new();
         for name in text.non_empty_list(&self.names, parse)? {
@@ -167,6 +168,26 @@ impl File {
 }
 
 /// Refuses a spec directory that is named twice: the order is the priority, so it would have two.
+/// Refuses directories that hold other files. Engines read every JSON file in a directory of specs, a watch refreshes the spec after
+/// every change in one, and the kernel creates no file in its own file systems.
+fn expect_spec_dirs(
+    text: SettingsText<'_>,
+    values: &SpannedList,
+    dirs: &[PathBuf],
+) -> Result<(), SettingsError> {
+    const OTHERS: [&str; 8] = ["/", "/boot", "/dev", "/etc", "/run", "/usr", "/var", "/var/run"];
+    // A path is compared without `.` and without slashes at its end.
+    let is_other = |dir: &PathBuf| {
+        OTHERS.iter().any(|other| dir == Path::new(other))
+            || ["/proc", "/sys"].iter().any(|kernel| dir.starts_with(kernel))
+    };
+    let found = values.get_ref().iter().zip(dirs).find(|(_, dir)| is_other(dir));
+    found.map_or(Ok(()), |(value, dir)| {
+        let error = text.error(value.span(), format!("{dir:?} is no directory for specs"));
+        Err(error.with_cure("name one that holds nothing else, such as /etc/cdi"))
+    })
+}
+
 fn expect_distinct(
     text: SettingsText<'_>,
     values: &SpannedList,
@@ -221,6 +242,22 @@ mod tests {
             ),
             ("names = []", "line 1: names: the list is empty; name at least one"),
             ("spec-dirs = []", "line 1: spec-dirs: the list is empty; name at least one"),
+            (
+                "spec-dirs = ['/etc/cdi', '/']",
+                "line 1: spec-dirs: \"/\" is no directory for specs; name one that holds nothing else, such as /etc/cdi",
+            ),
+            ("\nspec-dirs = ['/etc']", "line 2: spec-dirs: \"/etc\" is no directory for specs"),
+            (
+                "spec-dirs = ['/./etc//']",
+                "line 1: spec-dirs: \"/./etc//\" is no directory for specs",
+            ),
+            ("spec-dirs = ['/dev/']", "line 1: spec-dirs: \"/dev/\" is no directory for specs"),
+            ("spec-dirs = ['/sys/x']", "line 1: spec-dirs: \"/sys/x\" is no directory for specs"),
+            ("spec-dirs = ['/proc']", "line 1: spec-dirs: \"/proc\" is no directory for specs"),
+            (
+                "spec-dirs = ['/var/run']",
+                "line 1: spec-dirs: \"/var/run\" is no directory for specs",
+            ),
             ("spec-dirs = ['relative']", "line 1: spec-dirs: \"relative\" is not an absolute path"),
             ("spec-dirs = ['/a',\n'']", "line 2: spec-dirs: an empty path"),
             ("spec-dirs = ['/a/../b']", "line 1: spec-dirs: \"/a/../b\" contains '..'"),

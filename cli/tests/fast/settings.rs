@@ -10,6 +10,8 @@ const WRONG: &[(&str, &str)] = &[
     ("kind = 'mig'", "line 1: kind: \"mig\" is not "),
     ("\n\nspec-dirs = ['relative']", "line 3: spec-dirs: \"relative\" is not an absolute path"),
     ("spec-dirs = ['/etc/cdi',\n'']", "line 2: spec-dirs: an empty path"),
+    ("spec-dirs = ['/etc/cdi',\n'/']", "line 2: spec-dirs: \"/\" is no directory for specs"),
+    ("spec-dirs = ['/proc/self']", "line 1: spec-dirs: \"/proc/self\" is no directory for specs"),
     ("spec-dirs = ['/etc/../cdi']", "line 1: spec-dirs: \"/etc/../cdi\" contains '..'"),
     (
         "spec-dirs = ['/a', '/b', '/a/']",
