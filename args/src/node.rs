@@ -134,8 +134,9 @@ pub fn read_settings(path: Option<&Path>, only_regular: bool) -> Result<Settings
         Err(error) if path.is_none() && error.is_absent() => String::new(),
         Err(error) => return Err(Error::of_input(error)),
     };
-    Settings::parse(&text)
-        .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))
+    let settings = Settings::parse(&text)
+        .map_err(|e| Error::usage("read", file.display()).because_of(e.without_cure(), e.cure))?;
+    Ok(Settings { file: file.to_owned(), ..settings })
 }
 
 /// Converts the contents of a file to text.

@@ -48,7 +48,7 @@ pub fn apply(
     if !dry_run && !is_root() {
         return Err(Error::failed("make", "device nodes")
             .because("not permitted")
-            .with_cure("run it as root, or with --dry-run"));
+            .with_cure("run it as root"));
     }
     let (machine, roots) = (node.host()?, &node.roots);
     Root::open(&roots.proc)?.check_proc()?;

@@ -154,8 +154,8 @@ impl std::error::Error for Error {}
 #[must_use]
 pub fn ownership_cure(cure: &str) -> String {
     match mig_cdi_sys::in_user_namespace() {
-        true => "this is a user namespace, whose root does not own the host's files: generate on the host, or use \
-                 --capabilities none"
+        true => "this is a user namespace, whose root does not own the host's files: generate on the host, or set \
+                 capabilities to none"
             .to_owned(),
         false => cure.to_owned(),
     }

@@ -199,7 +199,7 @@ fn warn_of_engines(devices: &DeviceBuilder<'_>, plan: &SpecPlan) -> Result<()> {
         match engine.max_cdi() {
             Some(limit) if limit < version => devices.messages().warn(&format!(
                 "{label} accepts cdi up to {limit} and this spec needs {version}: it will resolve none of these devices; \
-                 update it, or generate with --max-cdi-version {limit}"
+                 update it, or set max-cdi-version to {limit}"
             )),
             None if engine.has_cdi => devices
                 .messages()

@@ -127,7 +127,7 @@ fn drop_shared_names(devices: &mut [SpecDevice<'_>]) -> Vec<Problem> {
 /// Drops the devices without a name.
 fn drop_unnamed(devices: &mut Vec<SpecDevice<'_>>) -> Vec<Problem> {
     let unnamed = devices.extract_if(.., |device| device.names.is_empty());
-    let reason = "no name of the styles in --names applies to it";
+    let reason = "no name of the chosen styles applies to it";
     unnamed.map(|device| Problem::new(device.label, reason)).collect()
 }
 
@@ -155,14 +155,14 @@ fn version(spec: &Spec, options: &SpecOptions) -> Result<Version> {
             let cause =
                 format!("{what} and needs cdi {version}, and {engine} accepts {max} at most");
             let cure =
-                format!("update it, omit what needs more, or set --max-cdi-version {version}");
+                format!("update it, omit what needs more, or set max-cdi-version to {version}");
             Err(refused.because(cause).with_cure(cure))
         }
         Some(need) => {
             let VersionNeed { what, version } = need;
-            let cause = format!("{what} and needs cdi {version}, above --max-cdi-version {max}");
+            let cause = format!("{what} and needs cdi {version}, above max-cdi-version {max}");
             let cause = format!("{cause}, and {} would reject the spec", version.rejected_by());
-            let cure = format!("omit what needs more, or set --max-cdi-version {version}");
+            let cure = format!("omit what needs more, or set max-cdi-version to {version}");
             Err(refused.because(cause).with_cure(cure))
         }
     }

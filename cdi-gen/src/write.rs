@@ -119,7 +119,7 @@ impl SpecPath {
         );
         Err(Error::refused("write", self.path().display())
             .because(cause)
-            .with_cure("remove that file, or choose another --kind"))
+            .with_cure("remove that file, or choose another kind"))
     }
 
     /// Writes a spec.

@@ -32,6 +32,7 @@ use mig_cdi_config::Settings;
 use mig_cdi_gen::{Error, child::ChildOutput, discover::LOAD_DRIVER, listen, refresh};
 use mig_cdi_partition::NodePartitioner;
 use mig_cdi_sys::device_access;
+use std::path::Path;
 
 /// Runs the command that a command line names.
 ///
@@ -59,7 +60,7 @@ fn run_public(cli: &Cli, command: &Command, console: &Console) -> Result<Command
     let is_doctor = matches!(command, Command::Doctor(_));
     let (settings, broken_settings) = match read_settings(config, is_doctor) {
         // A node with a broken configuration needs the doctor most: it reports the error and uses the defaults.
-        Err(error) if is_doctor => (default_settings()?, Some(error)),
+        Err(error) if is_doctor => (default_settings(config)?, Some(error)),
         settings => (settings?, None),
     };
     let node = cli.node.resolve(&settings)?;
@@ -119,6 +120,9 @@ fn rootless_cure(error: Error) -> Error {
     }
 }
 
-fn default_settings() -> Result<Settings, Error> {
-    Settings::parse("").map_err(|e| Error::usage("read", "the default settings").because(e))
+/// The settings that apply in the place of those of a file.
+fn default_settings(file: Option<&Path>) -> Result<Settings, Error> {
+    let settings =
+        Settings::parse("").map_err(|e| Error::usage("read", "the default settings").because(e))?;
+    Ok(Settings { file: file.map_or(settings.file, Path::to_owned), ..settings })
 }

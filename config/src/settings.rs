@@ -30,6 +30,8 @@ pub const SHIPPED: &str = include_str!("../config.toml");
 /// The checked settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The file that they were read from, for messages.
+    pub file: PathBuf,
     /// CDI kind of the devices.
     pub kind: Kind,
     /// Spec directories that the engines of this machine read, lowest priority first. Specs are written
@@ -150,6 +152,7 @@ impl File {
             }
         }
         Ok(Settings {
+            file: PATH.into(),
             kind: text.value(&self.kind, parse)?,
             spec_dirs,
             max_cdi_version: text.value(&self.max_cdi_version, parse)?,

@@ -170,7 +170,7 @@ fn check_policy(
     if request::is_allowed(names, &settings.hook.devices) {
         return Ok(());
     }
-    let cure = format!("list it in hook.devices of {}", mig_cdi_config::PATH);
+    let cure = format!("list it in hook.devices of {}", settings.file.display());
     Err(inject_error(request, "hook.devices does not allow it").with_cure(cure))
 }
 

@@ -250,8 +250,8 @@ impl Search<'_> {
         let cause = not_in(&self.searched(listings, abi), &self.root.display_path(""));
         if absent.is_empty() {
             return error.because(cause).with_cure(
-                "install the driver's libraries, name their directory with --library-search-path, or use \
-                 --capabilities none",
+                "install the driver's libraries, name their directory with --library-search-path, or set \
+                 capabilities to none",
             );
         }
         let absent = absent.join(", ");

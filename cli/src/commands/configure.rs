@@ -54,6 +54,7 @@ pub(super) fn run(
         engine_kind: args.engine,
         engine: engine(console, &host, args, &running)?,
         dirs: paths(&settings.spec_dirs),
+        settings_file: &settings.file,
         runtime: program(args.runtime, "mig-cdi-runtime", "--runtime")?,
         hook: program(args.hook, "mig-cdi-hook", "--hook")?,
         host: &host,

@@ -16,7 +16,7 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<CommandOutput, Error> {
     let mode = NodesMode { prune: args.prune, dry_run: args.dry_run };
-    let changes = device_nodes::apply(node, mode, console)?;
+    let changes = device_nodes::apply(node, mode, console).map_err(offer_dry_run)?;
     if changes.changes.is_empty() && changes.problems.is_empty() {
         console.status("nothing to change: all device nodes are correct");
     }
@@ -28,4 +28,12 @@ pub(super) fn run(
         }
     };
     Ok(CommandOutput { stdout, exit: changes.exit })
+}
+
+/// Adds the flag that needs no root, which is of this command alone, to the cure.
+fn offer_dry_run(error: Error) -> Error {
+    match error.cure.as_deref() {
+        Some("run it as root") => error.with_cure("run it as root, or with --dry-run"),
+        _ => error,
+    }
 }

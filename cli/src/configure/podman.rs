@@ -84,7 +84,7 @@ fn spec_dirs(
         .because(format!(
             "it reads only {}, and spec-dirs in {} is {}",
             DEFAULT_SPEC_DIRS.join(" and "),
-            mig_cdi_config::PATH,
+            request.settings_file.display(),
             request.dirs.join(", ")
         ))
         .with_cure("set spec-dirs to one of the two"))

@@ -18,6 +18,7 @@ use mig_cdi_gen::{
 };
 use mig_cdi_sys::{ConfigFile, Root};
 use serde_json::Value;
+use std::path::Path;
 
 /// First line of a file that is entirely ours.
 const HEADER: &str = "# Written by mig-cdi configure; --undo removes it.\n";
@@ -40,6 +41,8 @@ pub(crate) struct ConfigureRequest<'a> {
     pub real_runtimes: Vec<String>,
     /// Spec directories that the engine has to read.
     pub dirs: Vec<String>,
+    /// File of our settings that has them.
+    pub settings_file: &'a Path,
     /// Program to register as an OCI runtime.
     pub runtime: Option<String>,
     /// Program to register as a hook of every container.
@@ -97,7 +100,7 @@ impl ConfigureRequest<'_> {
             let dirs = self.dirs.iter().filter(|dir| self.hiding_link(dir) == Some(link));
             let dirs: Vec<_> = dirs.map(String::as_str).collect();
             let (label, dirs_text) = (self.engine.label(), dirs.join(" and "));
-            let (reason, cure) = (link.reason(), link.cure());
+            let (reason, cure) = (link.reason(), link.cure(self.settings_file));
             let text = format!("{label} does not look into {dirs_text}: {reason}; {cure}");
             (!dirs.is_empty()).then_some(text)
         };

@@ -3,7 +3,7 @@
 use super::{
     engine_config::ConfigProblem,
     facts::{EngineFacts, NodeFacts},
-    verdict::{OUTSIDE, Verdict, first_few, note, ok, privileged_cure, warning},
+    verdict::{OUTSIDE, Verdict, first_few, note, ok, path_text, privileged_cure, warning},
 };
 use crate::{configure::UnclearDaemon, engine_files::RejectedFile};
 use mig_cdi_gen::engines::{PROGRAM_DIRS, VersionError};
@@ -110,13 +110,13 @@ fn engine_config(facts: &NodeFacts<'_>, engine: &EngineFacts, dirs: &[&Path]) ->
     };
     let unread = dirs.iter().filter(|dir| !engine.reads(dir, &facts.spec_root));
     let (hidden, unread): (Vec<_>, Vec<_>) =
-        unread.partition(|dir| engine.hidden(dir, &facts.spec_root).is_some());
-    let hidden = hidden.into_iter().filter_map(|dir| engine.hidden(dir, &facts.spec_root));
+        unread.partition(|dir| engine.hidden(facts, dir).is_some());
+    let hidden = hidden.into_iter().filter_map(|dir| engine.hidden(facts, dir));
     verdicts.extend(hidden.map(|(evidence, cure)| warning(engine.name, evidence, cure)));
     let unread: Vec<_> = unread.into_iter().map(|dir| dir.display()).collect();
     if !unread.is_empty() {
         let evidence = format!("{read}, and not {}", first_few(&unread));
-        verdicts.push(warning(engine.name, evidence, unread_cure(engine)));
+        verdicts.push(warning(engine.name, evidence, unread_cure(facts, engine)));
     }
     if verdicts.is_empty() {
         verdicts.push(ok(engine.name, read));
@@ -183,13 +183,14 @@ pub(super) fn no_cdi(engine: &EngineFacts) -> Option<NoCdi> {
 }
 
 /// Cure for an engine that does not read a directory with our specs.
-pub(super) fn unread_cure(engine: &EngineFacts) -> String {
+pub(super) fn unread_cure(facts: &NodeFacts<'_>, engine: &EngineFacts) -> String {
     match engine.config.has_spec_dirs_setting {
         true => configure_cure(engine),
         // The spec has to move.
         false => {
             let dirs = engine.config.spec_dirs.join(" or ");
-            format!("set spec-dirs in /etc/mig-cdi/config.toml to {dirs}, and run mig-cdi generate")
+            let file = path_text(&facts.settings.file);
+            format!("set spec-dirs in {file} to {dirs}, and run mig-cdi generate")
         }
     }
 }

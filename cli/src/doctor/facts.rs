@@ -150,10 +150,11 @@ impl EngineFacts {
     }
 
     /// A directory that it lists and does not look into: the evidence, and the cure.
-    pub(super) fn hidden(&self, dir: &Path, root: &Root) -> Option<(String, String)> {
+    pub(super) fn hidden(&self, facts: &NodeFacts<'_>, dir: &Path) -> Option<(String, String)> {
         let mut hidden = self.config.hidden_dirs.iter();
-        let (dir, link) = hidden.find(|(hidden, _)| self.is_dir(hidden, dir, root))?;
-        Some((format!("it does not look into {dir}: {}", link.reason()), link.cure()))
+        let (dir, link) = hidden.find(|(hidden, _)| self.is_dir(hidden, dir, &facts.spec_root))?;
+        let cure = link.cure(&facts.settings.file);
+        Some((format!("it does not look into {dir}: {}", link.reason()), cure))
     }
 
     /// True when a directory of its configuration is `dir`.

@@ -57,14 +57,14 @@ pub(super) fn load(
     }
     let dir = located.path.parent().unwrap_or(located.path);
     let Some(priority) = engine.priority(dir, &facts.spec_root) else {
-        if let Some((evidence, cure)) = engine.hidden(dir, &facts.spec_root) {
+        if let Some((evidence, cure)) = engine.hidden(facts, dir) {
             let evidence = format!("does not see it: {evidence}");
             return Err(Unseen { evidence, cure, is_file_error: false });
         }
         let evidence = format!("does not see it: it does not read {}", path_text(dir));
         // configure adds the directories of the settings, and no other.
         let cure = match facts.settings.spec_dirs.iter().any(|known| known == dir) {
-            true => unread_cure(engine),
+            true => unread_cure(facts, engine),
             false => {
                 let dirs = engine.config.spec_dirs.join(" or ");
                 format!("move {} to {dirs}", quoted(located.path))

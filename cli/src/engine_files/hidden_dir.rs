@@ -3,6 +3,7 @@
 use crate::cli::EngineArg;
 use mig_cdi_gen::engines::EngineVersion;
 use mig_cdi_sys::Root;
+use std::path::Path;
 
 /// First release of Docker that resolves links to spec directories (moby commit a55f610e).
 const DOCKER_RESOLVES_LINKS: EngineVersion = EngineVersion::new(29, 2, 0);
@@ -47,12 +48,13 @@ impl HidingLink {
         }
     }
 
-    pub(crate) fn cure(self) -> String {
+    /// The cure, with the file of our settings.
+    pub(crate) fn cure(self, settings: &Path) -> String {
         match self {
             HidingLink::OfHost => "put a directory there".to_owned(),
             HidingLink::OfRootlesskit => format!(
                 "update docker to 29.2, or set spec-dirs in {} to a directory elsewhere and run mig-cdi configure docker --rootless",
-                mig_cdi_config::PATH
+                settings.display()
             ),
         }
     }

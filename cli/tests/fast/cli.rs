@@ -124,7 +124,7 @@ fn the_spec_has_the_lowest_sufficient_cdi_version() {
     for (args, what) in [
         (
             &["--annotations"][..],
-            "has annotations and needs cdi 0.6.0, above --max-cdi-version 0.5.0, and podman before 4.7",
+            "has annotations and needs cdi 0.6.0, above max-cdi-version 0.5.0, and podman before 4.7",
         ),
         (&["--kind=nvidia.com/mig.a"], "has a dot and needs cdi 0.6.0"),
         (&["--max-cdi-version=0.3.0"], "starts with a digit and needs cdi 0.5.0"),

@@ -202,3 +202,32 @@ fn the_inventory_of_unsafe_is_complete() {
         rows.map(|row| row.rsplitn(3, '|').nth(2).unwrap().to_owned() + "|").collect();
     assert_eq!(rows, counted.collect());
 }
+
+/// A library does not know which command prints its messages. The flags in them are those of `watch`, which the plugin takes too,
+/// unless they are named with their command, or of the only command that can cause them.
+#[test]
+fn flags_in_messages_of_libraries_are_known_to_their_programs() {
+    const NAMED: [&str; 7] = [
+        "run nvidia-smi drain --query",
+        "mig-cdi apply --resume",
+        "podman run --rm",
+        "\"--version\"",
+        "{program} --version",
+        "--dir={dir}",
+        // Of assignments GPU=LAYOUT, which only the commands with this flag take.
+        "name a file with --file",
+    ];
+    let help = run(&mut mig_cdi(["watch", "--help"])).stdout;
+    let is_flag = |c: char| c.is_ascii_lowercase() || c == '-';
+    for library in ["cdi-gen/src", "partition/src"] {
+        let text = sources(&project().join(library));
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.filter(|line| !NAMED.iter().any(|named| line.contains(named))) {
+            for rest in line.split("--").skip(1).filter(|rest| rest.starts_with(char::is_lowercase))
+            {
+                let end = rest.find(|c| !is_flag(c)).unwrap_or(rest.len());
+                assert!(help.contains(&format!("--{}", &rest[..end])), "{library}: {line}");
+            }
+        }
+    }
+}

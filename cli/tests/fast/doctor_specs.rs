@@ -62,6 +62,16 @@ fn lines<'a>(run: &'a Run, severity: &str) -> Vec<&'a str> {
 }
 
 #[test]
+fn the_cure_names_the_settings_that_were_read() {
+    let host = SpecHost::new();
+    host.write("/usr/bin/podman", "#!/bin/sh\necho podman version 4.3.1\n");
+    host.spec("low", b"a.yaml", "nvidia.com/mig", "x");
+    let doctor = host.doctor(&["x"]);
+    let cure = "cure: set spec-dirs in TMP/config.toml to /etc/cdi or /var/run/cdi, and run";
+    assert!(doctor.stdout.contains(cure), "{}", doctor.stdout);
+}
+
+#[test]
 fn a_file_whose_suffix_engines_do_not_read_is_named() {
     let host = SpecHost::new();
     for name in ["a.yml", "b.YAML", "c.Json", "d.yaml", "e.json", "f.yaml.bak", "yml", "d.yml"] {

@@ -47,7 +47,7 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
     let settings = settings::read(options)?;
     let command = runtime_args::parse(&args)?;
     // Before the bundle is edited: a container that cannot start keeps its configuration.
-    let RealRuntime { path, skipped } = real_runtime(&settings.hook.runtimes)?;
+    let RealRuntime { path, skipped } = real_runtime(&settings)?;
     if let RuntimeCommand::NewContainer { bundle, id } = command {
         // As runc and crun have it: without --bundle it is the working directory.
         let bundle = bundle.unwrap_or_else(|| PathBuf::from("."));
@@ -99,7 +99,8 @@ struct RealRuntime<'s> {
 
 /// Returns the first configured runtime that exists and that no other user could exchange: engines run it as root. Never
 /// searches `PATH`, which an engine's user may set.
-fn real_runtime(runtimes: &[PathBuf]) -> Result<RealRuntime<'_>> {
+fn real_runtime(settings: &Settings) -> Result<RealRuntime<'_>> {
+    let runtimes = &settings.hook.runtimes;
     let host = Root::open(Path::new("/"))?;
     let mut skipped = Vec::new();
     for path in runtimes.iter().filter(|path| is_executable(path)) {
@@ -114,7 +115,7 @@ fn real_runtime(runtimes: &[PathBuf]) -> Result<RealRuntime<'_>> {
     if skipped.is_empty() {
         let paths: Vec<_> = runtimes.iter().map(|path| path.display().to_string()).collect();
         let cause = format!("none of {} is a program", paths.join(", "));
-        let cure = format!("list its path in hook.runtimes of {}", mig_cdi_config::PATH);
+        let cure = format!("list its path in hook.runtimes of {}", settings.file.display());
         return Err(Error::usage(OPERATION, "", cause).with_cure(cure));
     }
     let cause = format!("another user could exchange {}", skipped.join(", and "));

@@ -22,6 +22,7 @@ pub(super) fn read(options: &HookOptions) -> Result<Settings> {
         Err(error) if error.is_denied() => return Err(Error::from(error)),
         Err(error) => return Err(Error { exit: HookExit::Usage, ..Error::from(error) }),
     };
-    Settings::parse_for_hook(&text)
-        .map_err(|e| e.cure.iter().cloned().fold(wrong(&e.without_cure()), Error::with_cure))
+    let settings = Settings::parse_for_hook(&text)
+        .map_err(|e| e.cure.iter().cloned().fold(wrong(&e.without_cure()), Error::with_cure))?;
+    Ok(Settings { file: path.to_owned(), ..settings })
 }

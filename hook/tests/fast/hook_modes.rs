@@ -39,6 +39,16 @@ fn create(host: &FakeHost, bundle: &Path) -> Run {
     run(&mut host.hook(&["runtime", &config, "create", "--bundle", &bundle, "web"]))
 }
 
+/// The cure is in the file that was read, whichever `--config` names.
+#[test]
+fn a_runtime_that_is_missing_is_listed_in_the_settings_that_were_read() {
+    let host = host("");
+    host.configure_hook("runtimes = ['/no/such/runc']");
+    let run = create(&host, &bundle(&host, &oci_config(&[], &[], false)));
+    let cure = format!("; list its path in hook.runtimes of {}", host.config().display());
+    assert!(run.code == 2 && run.stderr.contains(&cure), "{}", run.stderr);
+}
+
 /// Sizes of an environment, up to the limit of a configuration. The kernel accepts 128 KiB in one variable and, by its default limit
 /// of the stack, 2 MiB in all (execve(2)); nothing limits what an engine is given.
 #[test]

@@ -318,7 +318,9 @@ fn a_request_has_one_source() {
 fn the_policy_limits_requests() {
     let default = host("");
     let run = request(&default, "mig-cdi/devices", "all");
-    assert!(refused(&run).contains("hook.devices"), "{}", run.stderr);
+    // The cure is in the file that was read.
+    let cure = format!("; list it in hook.devices of {}", default.config().display());
+    assert!(refused(&run).ends_with(&cure), "{}", run.stderr);
     let all = host("devices = [\"all\"]");
     assert_eq!(caps(&changed(&request(&all, "mig-cdi/devices", "all"))).len(), 8);
     assert!(refused(&request(&all, "mig-cdi/devices", FIRST)).contains("hook.devices"));

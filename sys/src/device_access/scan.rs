@@ -190,8 +190,9 @@ impl Scan<'_> {
         let names = self.host.list("/proc")?.unwrap_or_default();
         let mut pids: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
         if pids.is_empty() {
-            return Err(fail("/proc does not show the processes")
-                .with_cure("mount /proc, or name the directory that holds it with --host-root"));
+            let proc = self.host.display_path("/proc");
+            return Err(fail(format!("{} does not show the processes", proc.display()))
+                .with_cure("mount procfs there"));
         }
         // The first process of a container, after which it is named, mostly has the lowest number.
         pids.sort_unstable();

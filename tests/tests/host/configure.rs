@@ -381,7 +381,7 @@ fn a_rootless_docker_is_found_where_it_runs() {
     let found = as_user(&doctor).stdout;
     let program = "docker 26.1.5 at /home/u/bin/dockerd, accepts cdi up to 0.7.0\n";
     assert!(found.contains(program), "{found}");
-    let cure = "update docker to 29.2, or set spec-dirs in /etc/mig-cdi/config.toml to a directory elsewhere";
+    let cure = "update docker to 29.2, or set spec-dirs in /dev/null to a directory elsewhere";
     let verdict = format!(
         "docker: it does not look into /var/run/cdi: rootlesskit puts links there\n         cure: {cure}"
     );

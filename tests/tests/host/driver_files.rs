@@ -247,7 +247,7 @@ fn a_missing_required_file_is_an_error_and_an_optional_one_is_not() {
         "{}",
         run.stderr
     );
-    assert!(run.stderr.contains("or use --capabilities none"), "{}", run.stderr);
+    assert!(run.stderr.contains("or set capabilities to none"), "{}", run.stderr);
     // CUDA is not requested.
     generate(&host, &["--capabilities=utility"]).assert_code(0);
 }

@@ -332,7 +332,7 @@ fn libraries_that_are_nowhere_are_reported_with_the_searched_directories() {
         (
             &[][..],
             "not in /usr/lib/x86_64-linux-gnu, /usr/lib, /lib below TMP/root; install the driver's libraries, name their directory with \
-             --library-search-path, or use --capabilities none\n",
+             --library-search-path, or set capabilities to none\n",
         ),
         (
             &["--library-search-path=/nonexistent"],

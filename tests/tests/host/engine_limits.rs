@@ -51,7 +51,7 @@ fn an_engine_that_cannot_read_the_spec_is_named() {
     let new = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=0.6.0"]);
     assert_eq!(new.code, 0, "{}", new.stderr);
     let warning = "warning: podman 4.3.1 accepts cdi up to 0.5.0 and this spec needs 0.6.0: it will resolve none of these \
-                   devices; update it, or generate with --max-cdi-version 0.5.0\n";
+                   devices; update it, or set max-cdi-version to 0.5.0\n";
     assert!(new.stderr.contains(warning), "{}", new.stderr);
     assert!(!new.stderr.contains("docker"), "{}", new.stderr);
     assert_eq!(runs(&host), 2);
@@ -86,7 +86,7 @@ fn auto_is_the_highest_version_that_all_engines_read() {
     let refused = host.generate(&[&root, NEEDS_0_6_0, "--max-cdi-version=auto"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
     let expected = "needs cdi 0.6.0, and podman 4.3.1 accepts 0.5.0 at most; update it, omit what needs more, or set \
-                --max-cdi-version 0.6.0\n";
+                max-cdi-version to 0.6.0\n";
     assert!(refused.stderr.ends_with(expected), "{}", refused.stderr);
     assert_eq!(host.read_spec(), before, "nothing is written");
     // Without a known version the spec gets the lowest one: for an engine that does not print its version, and for

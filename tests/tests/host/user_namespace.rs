@@ -41,8 +41,8 @@ fn the_message_says_what_works_in_a_user_namespace() {
         |args: &[&str]| in_namespace(&host, &[&["generate", "--output=-"], args].concat());
     let refused = generate(&[]);
     assert_eq!((refused.code, refused.stdout.as_str()), (5, ""), "{}", refused.stderr);
-    let cure = "this is a user namespace, whose root does not own the host's files: generate on the host, or use \
-                --capabilities none";
+    let cure = "this is a user namespace, whose root does not own the host's files: generate on the host, or set \
+                capabilities to none";
     assert!(refused.stderr.contains(cure), "{}", refused.stderr);
     assert!(!refused.stderr.contains("chown"), "{}", refused.stderr);
     let without_files = generate(&["--capabilities=none"]);
