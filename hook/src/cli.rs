@@ -195,12 +195,21 @@ fn options(mut parser: Parser) -> Result<HookOptions> {
     let mut options = HookOptions::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("config") => options.config = Some(value(&mut parser, "--config")?.into()),
+            Arg::Long("config") => options.config = Some(settings_file(&mut parser)?),
             Arg::Long("dry-run") => options.dry_run = true,
             arg => return Err(arg.unexpected().into()),
         }
     }
     Ok(options)
+}
+
+/// Parses the path of the settings. An engine starts the hook in a directory of its choice.
+fn settings_file(parser: &mut Parser) -> Result<PathBuf> {
+    let path = value(parser, "--config")?;
+    match path.starts_with('/') {
+        true => Ok(path.into()),
+        false => Err(usage(format!("--config needs an absolute path, and {path:?} is none"))),
+    }
 }
 
 /// Options of the hook end at `--`, or at the first argument that is not one of them: an engine puts its own
@@ -215,7 +224,7 @@ fn runtime(mut parser: Parser) -> Result<HookCommand> {
             }
             Some(arg) if arg == "--config" || arg.starts_with("--config=") => {
                 parser.next()?;
-                options.config = Some(value(&mut parser, "--config")?.into());
+                options.config = Some(settings_file(&mut parser)?);
             }
             _ => break,
         }
@@ -301,6 +310,8 @@ mod tests {
             "mig-cdi-hook precreate word",
             "mig-cdi-hook precreate --dry-run=no",
             "mig-cdi-hook create-runtime --config",
+            "mig-cdi-hook precreate --config config.toml",
+            "mig-cdi-hook runtime --config=../config.toml create a",
             "mig-cdi-hook verify",
             "mig-cdi-hook verify --proc-root=/",
             "mig-cdi-hook verify 0:3:0",
@@ -348,7 +359,7 @@ mod tests {
             (true, "--config x".into())
         );
         assert_eq!(
-            args("mig-cdi-hook runtime --config=c --root r create a"),
+            args("mig-cdi-hook runtime --config=/c --root r create a"),
             (false, "--root r create a".into())
         );
         assert_eq!(

@@ -76,6 +76,31 @@ pub fn expect_no_addition(
         .with_cure("request slices either from the engine or by an annotation or a variable"))
 }
 
+/// Checks that a container has the capability nodes of a plan. Its variables say so, and an image can write these.
+///
+/// # Errors
+/// Fails when it has not, and when the configuration has another form than the specification's.
+pub fn expect_given(
+    config: &OciConfig<'_>,
+    plan: &InjectionPlan,
+    places: &NodePlaces<'_>,
+) -> Result<()> {
+    let given = given(config, places)?;
+    let mut planned = Nodes::default();
+    plan.nodes.iter().for_each(|node| planned.insert(places, node.major.into(), node.minor.into()));
+    let missing: BTreeSet<u32> =
+        planned.capabilities.difference(&given.capabilities).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let cause = format!(
+        "the container has the MIG_CDI_DEVICE_ variables of these slices, and not their nodes: {}",
+        names(CAPABILITY, &missing)
+    );
+    Err(Error::refused("inject", plan.devices.join(","), cause)
+        .with_cure("remove the variables from the image, or from the command that starts it"))
+}
+
 fn given(config: &OciConfig<'_>, places: &NodePlaces<'_>) -> Result<Nodes> {
     let mut given = Nodes::default();
     for node in config.device_nodes()? {

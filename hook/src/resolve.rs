@@ -61,7 +61,7 @@ pub fn resolve(
         plan.devices.push(request.to_string());
         slices.extend(own.into_iter().filter(|slice| !slices.contains(slice)).collect::<Vec<_>>());
     }
-    expect_same_slices(config, &slices, &plan)?;
+    let is_given = slices_are_given(config, &slices, &plan)?;
     // Kept until the process ends: musl's allocator would give the pages back to the kernel, and then map and unmap one for
     // almost every entry that is serialized into the configuration, which costs a tenth of the time of the hook.
     std::mem::forget(specs);
@@ -72,6 +72,12 @@ pub fn resolve(
         dev_root: &settings.dev_root,
     };
     given_nodes::expect_no_addition(config, &plan, &places)?;
+    if is_given {
+        // Whoever has written the variables: nothing is added to what the engine has given.
+        given_nodes::expect_given(config, &plan, &places)?;
+        let names = plan.devices.join(",");
+        return Ok(Resolution::Ignored(format!("it has {names} already, and is given no more")));
+    }
     holders::expect_none(&driver, &slices, &plan, settings, container)?;
     set_cuda_visible_devices(&mut plan, config, &slices);
     if settings.hook.hide {
@@ -81,23 +87,30 @@ pub fn resolve(
     Ok(Resolution::Plan(Box::new(plan)))
 }
 
-/// Checks that the engine has not given the container other slices, from the spec: a request does not add to those that its user has
-/// named to the engine. Devices of our specs set a variable for each slice.
-fn expect_same_slices(
+/// Reports whether the engine has given the container these slices already, from the spec: a request does not add to those that its user
+/// has named to the engine. Devices of our specs set a variable for each slice; an image can set it too.
+///
+/// # Errors
+/// Fails when there are variables of other slices.
+fn slices_are_given(
     config: &OciConfig<'_>,
     requested: &[DeviceVariable],
     plan: &InjectionPlan,
-) -> Result<()> {
+) -> Result<bool> {
     let injected = config.env.iter().filter_map(|text| DeviceVariable::parse(text)?.ok());
     let injected: BTreeSet<SliceId> = injected.map(|variable| variable.id).collect();
     let requested: BTreeSet<SliceId> = requested.iter().map(|variable| variable.id).collect();
     if injected.is_empty() || injected == requested {
-        return Ok(());
+        return Ok(!injected.is_empty());
     }
     let names: Vec<_> = injected.iter().map(ToString::to_string).collect();
-    let cause = format!("the engine has given the container other slices: {}", names.join(", "));
-    Err(Error::refused("inject", plan.devices.join(","), cause)
-        .with_cure("request slices either from the engine or by an annotation or a variable"))
+    let cause = format!(
+        "the container has MIG_CDI_DEVICE_ variables of other slices, which the engine has given it: {}",
+        names.join(", ")
+    );
+    Err(Error::refused("inject", plan.devices.join(","), cause).with_cure(
+        "request slices either from the engine or by an annotation or a variable; if the image sets these variables, remove them from it",
+    ))
 }
 
 /// Adds what a container with the device gets. Returns the slices that the device is.

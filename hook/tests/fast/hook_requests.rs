@@ -335,13 +335,58 @@ fn the_policy_limits_requests() {
 fn a_request_adds_nothing_to_slices_of_the_engine() {
     let host = host("");
     let given = format!("MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}");
-    let config = |device| oci_config(&[&given], &[("mig-cdi/devices", device)], true);
+    let config = |device: &str| {
+        let config = oci_config(&[&given], &[("mig-cdi/devices", device)], true);
+        with_nodes(&config, &[39, 40])
+    };
     let run = host.precreate(&config(FIRST), &[]);
-    let why = "the engine has given the container other slices: gpu minor 0 gi 4 ci 0; request slices either from the engine";
+    let why = "MIG_CDI_DEVICE_ variables of other slices, which the engine has given it: gpu minor 0 gi 4 ci 0; request slices either from the engine";
     assert!(refused(&run).contains(why), "{}", run.stderr);
-    assert_eq!(caps(&changed(&host.precreate(&config(SECOND), &[]))), ["39", "40"]);
     assert!(refused(&host.precreate(&config(&format!("{FIRST},{SECOND}")), &[])).contains(why));
+    let log = unchanged(&host, &config(SECOND));
+    assert!(log.contains(&format!("it has {SECOND} already, and is given no more")), "{log}");
     unchanged(&host, &oci_config(&[&given], &[], true));
+}
+
+/// An image can write these variables too: with that of a second slice, and a request for both, it gets no more than the user has named
+/// to the engine. A privileged container has every node of the machine.
+#[test]
+fn a_forged_variable_adds_no_slice() {
+    let host = host("");
+    let given = format!("MIG_CDI_DEVICE_0_3_0={FIRST},2g.20gb,{GPU}");
+    for forged in [
+        format!("MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}"),
+        format!("MIG_CDI_DEVICE_0_4_0=,2g.20gb,{GPU}"),
+    ] {
+        for env in [[&*given, &forged], [&forged, &given]] {
+            for key in ["mig-cdi/devices", "cdi.k8s.io/x"] {
+                let kind = if key.starts_with("cdi") { "nvidia.com/mig=" } else { "" };
+                let both = format!("{kind}{SECOND},{kind}{FIRST}");
+                let config = oci_config(&env, &[(key, &both)], true);
+                unchanged(&host, &with_nodes(&config, &[30, 31, 39, 40]));
+            }
+        }
+        // Without the nodes that the variable is for, nobody has given the slice.
+        let config = oci_config(&[&forged], &[("mig-cdi/devices", SECOND)], true);
+        for nodes in [&[][..], &[30, 31], &[39]] {
+            let run = host.precreate(&with_nodes(&config, nodes), &[]);
+            assert!(refused(&run).contains("and not their nodes: nvidia-cap"), "{}", run.stderr);
+        }
+    }
+}
+
+/// Adds capability nodes to a configuration.
+fn with_nodes(config: &str, minors: &[u32]) -> String {
+    let node = |minor: &u32| {
+        format!(
+            r#"{{"path":"/dev/nvidia-caps/nvidia-cap{minor}","type":"c","major":508,"minor":{minor}}}"#
+        )
+    };
+    let nodes: Vec<String> = minors.iter().map(node).collect();
+    let devices = format!(r#""linux":{{"devices":[{}],"#, nodes.join(","));
+    let changed = config.replace(r#""linux":{"#, &devices);
+    assert_ne!(changed, config);
+    changed
 }
 
 /// A user takes back what an image says: the same annotation, or the variable, without a slice.

@@ -184,6 +184,20 @@ fn an_image_requests_no_slice() {
         let (output, _) = run(&own, "--cap-add MKNOD --device nvidia.com/mig=0:2g.20gb:2");
         assert!(output.contains("nvidia-cap39") && !output.contains("nvidia-cap30"), "{output}");
         assert!(output.ends_with("made 508:30 EPERM\n"), "{mode} {variant:?}: {output}");
+        // Nor where the image says that the engine has given both.
+        let forged = image(
+            "ENV MIG_CDI_DEVICE_0_3_0=,2g.20gb,GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4\\n",
+            "--annotation mig-cdi/devices=0:2g.20gb:0,0:2g.20gb:2",
+        );
+        let _ = fs::remove_file(host.log());
+        let script = format!(
+            "mkdir -p /var/run/cdi; cp {} /var/run/cdi\n{forged}$PODMAN $RUN --privileged --device nvidia.com/mig=0:2g.20gb:2 evil probe",
+            spec.display()
+        );
+        let run = podman.script(&host, &with_mode(mode, &host, &script));
+        let log = host.read_log();
+        assert_ne!(run.code, 0, "{mode} {variant:?}: {}", run.stdout);
+        assert!(log.contains("and not their nodes: nvidia-cap30, nvidia-cap31"), "{mode}: {log}");
     }
 }
 
