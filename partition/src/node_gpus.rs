@@ -8,6 +8,10 @@ use mig_cdi_gen::{
 };
 use mig_cdi_model::{Gpu, GpuIndex, PciAddress, Topology};
 use mig_cdi_sys::nvml::{CallError, GpuPartitioning, Partitioner};
+use std::{collections::BTreeSet, fmt};
+
+/// Number of readings of a GPU while other programs change its instances.
+const READINGS: usize = 4;
 
 /// The GPUs of a node, and the interface that partitions them. NVML stays open until this is dropped.
 pub struct NodeGpus {
@@ -85,12 +89,13 @@ impl NodeGpus {
         node: &NodeSource,
         consequence: &str,
     ) -> Result<NodeGpus> {
+        let before = ProcInstances::read(node);
         let answers = partitioner.gpus().map_err(discover::required_nvml_error)?;
         let mut reading = Reading {
             partitioner: &*partitioner,
             node,
             consequence,
-            in_proc: ProcInstances::read(node),
+            before,
             all: Vec::new(),
             unreadable: Vec::new(),
             denied: None,
@@ -143,7 +148,8 @@ struct Reading<'a> {
     partitioner: &'a dyn Partitioner,
     node: &'a NodeSource,
     consequence: &'a str,
-    in_proc: ProcInstances,
+    /// Instances in `/proc` before NVML was asked.
+    before: ProcInstances,
     all: Vec<GpuPartitioning>,
     unreadable: Vec<Error>,
     denied: Option<Error>,
@@ -151,8 +157,8 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn add(&mut self, index: u32, answer: Result<GpuPartitioning, CallError>) {
-        match answer.and_then(|gpu| self.read_twice(gpu)) {
-            Ok(gpu) => match self.in_proc.missing(&gpu).or_else(|| undescribed(&gpu)) {
+        match answer.and_then(|gpu| self.missing(gpu)) {
+            Ok((gpu, missing)) => match missing.or_else(|| undescribed(&gpu)) {
                 None => self.all.push(gpu),
                 Some(cause) => {
                     let cure = "update the driver, or partition this gpu with nvidia-smi mig";
@@ -168,13 +174,28 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads a GPU again that seems to be incomplete: another program may have created an instance between the two readings.
-    fn read_twice(&mut self, gpu: GpuPartitioning) -> Result<GpuPartitioning, CallError> {
-        if self.in_proc.missing(&gpu).is_none() {
-            return Ok(gpu);
+    /// Returns what of a GPU's instances NVML does not list, with the GPU as it was read last. Other programs create and destroy instances
+    /// meanwhile: one is missing that `/proc` shows before NVML lists them, and after.
+    fn missing(
+        &self,
+        mut gpu: GpuPartitioning,
+    ) -> Result<(GpuPartitioning, Option<String>), CallError> {
+        let mut before = self.before.missing(&gpu);
+        for _ in 0..READINGS {
+            if before.is_empty() {
+                return Ok((gpu, None));
+            }
+            let in_proc = ProcInstances::read(self.node);
+            let after = in_proc.missing(&gpu);
+            if let Some(instance) = before.intersection(&after).next() {
+                let cause =
+                    format!("nvml does not list {instance} by any profile, and /proc shows it");
+                return Ok((gpu, Some(cause)));
+            }
+            gpu = self.partitioner.gpu(&gpu.uuid)?;
+            before = in_proc.missing(&gpu);
         }
-        self.in_proc = ProcInstances::read(self.node);
-        self.partitioner.gpu(&gpu.uuid)
+        Ok((gpu, Some("its instances change all the time".to_owned())))
     }
 
     /// Adds the GPUs with instances that NVML does not count.
@@ -183,7 +204,7 @@ impl Reading<'_> {
         if !self.unreadable.is_empty() || self.denied.is_some() {
             return;
         }
-        for (minor, pci) in self.in_proc.of_other_gpus(&self.all) {
+        for (minor, pci) in self.before.of_other_gpus(&self.all) {
             let cure = format!("run nvidia-smi drain --query --pciid {pci}");
             let cause = "nvml does not count it, and /proc shows its gpu instances";
             self.omit(format!("gpu minor {minor} ({pci})"), cause, Some(&cure));
@@ -194,6 +215,22 @@ impl Reading<'_> {
         let cause = format!("{cause}; {}", self.consequence);
         let error = Error::of(ErrorKind::Incomplete, "query nvml about", gpu);
         self.unreadable.push(error.because_of(cause, cure));
+    }
+}
+
+/// A GPU instance, or a compute instance of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Instance {
+    gi: u32,
+    ci: Option<u32>,
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ci {
+            None => write!(f, "gpu instance {}", self.gi),
+            Some(ci) => write!(f, "compute instance {ci} of gpu instance {}", self.gi),
+        }
     }
 }
 
@@ -208,23 +245,23 @@ impl ProcInstances {
         ProcInstances(found.map(|found| found.topology))
     }
 
-    /// Returns what of a GPU's instances NVML does not list, as a sentence.
-    fn missing(&self, gpu: &GpuPartitioning) -> Option<String> {
-        let in_proc = self.0.as_ref()?.gpus.iter().find(|other| other.minor.0 == gpu.minor)?;
-        in_proc.gpu_instances.iter().find_map(|gi| {
-            let Some(listed) = gpu.instances.iter().find(|listed| listed.id == gi.id.0) else {
-                return Some(format!(
-                    "nvml does not list gpu instance {} by any profile, and /proc shows it",
-                    gi.id
-                ));
-            };
-            let is_listed = |id: u32| listed.compute.iter().any(|ci| ci.id == id);
-            let ci = gi.compute_instances.iter().find(|ci| !is_listed(ci.id.0))?;
-            Some(format!(
-                "nvml does not list compute instance {} of gpu instance {} by any profile, and /proc shows it",
-                ci.id, gi.id
-            ))
-        })
+    /// Returns those of a GPU that NVML does not list.
+    fn missing(&self, gpu: &GpuPartitioning) -> BTreeSet<Instance> {
+        let gpus = self.0.iter().flat_map(|topology| &topology.gpus);
+        let in_proc = gpus.filter(|other| other.minor.0 == gpu.minor);
+        let in_proc = in_proc.flat_map(|gpu| &gpu.gpu_instances).flat_map(|gi| {
+            let ids = gi.compute_instances.iter().map(|ci| Some(ci.id.0));
+            ids.chain([None]).map(|ci| Instance { gi: gi.id.0, ci })
+        });
+        let listed: BTreeSet<Instance> = gpu
+            .instances
+            .iter()
+            .flat_map(|gi| {
+                let ids = gi.compute.iter().map(|ci| Some(ci.id));
+                ids.chain([None]).map(|ci| Instance { gi: gi.id, ci })
+            })
+            .collect();
+        in_proc.filter(|instance| !listed.contains(instance)).collect()
     }
 
     /// Returns the minor numbers and addresses of other GPUs that have instances.

@@ -41,6 +41,13 @@ impl CallError {
         self.code == Some(4)
     }
 
+    /// True when NVML does not know a handle, or what it stands for: it may have been destroyed meanwhile (`NVML_ERROR_INVALID_ARGUMENT`,
+    /// `NVML_ERROR_NOT_FOUND`).
+    #[cfg(feature = "nvml")]
+    pub(super) fn is_about_handle(&self) -> bool {
+        matches!(self.code, Some(2 | 6))
+    }
+
     /// True when a client of the driver keeps it from a change (`NVML_ERROR_IN_USE`).
     #[must_use]
     pub fn is_in_use(&self) -> bool {

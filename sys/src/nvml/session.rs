@@ -20,6 +20,7 @@ use nvml_wrapper::{
     sys_exports::field_id::NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED,
 };
 use nvml_wrapper_sys::bindings::nvmlComputeInstanceProfileInfo_t;
+use std::collections::BTreeSet;
 
 /// Suffixes of profile names by the number of the profile in nvml.h's enumeration (`NVML_GPU_INSTANCE_PROFILE_*`), for drivers that
 /// do not report names. Those are older than the numbers from 10 on, and than any that will follow.
@@ -30,6 +31,8 @@ const PROFILE_SUFFIXES: [&str; 18] = [
 /// Count of the profiles of GPU instances, and of compute instances, in nvml.h of CUDA 13.3: a driver may know fewer, and more.
 const GPU_PROFILES: u32 = 18;
 const COMPUTE_PROFILES: u32 = 9;
+/// Number of readings of the instances of a GPU while other programs change them.
+const READINGS: usize = 4;
 /// Numbers of profiles that are asked for in any case, also where a driver never says that there are no more.
 const MOST_PROFILES: u32 = 256;
 
@@ -78,27 +81,40 @@ impl Session {
         })
     }
 
-    /// Reads the instances of a GPU. NVML lists them by profile, and so does not list one whose profile it does not describe.
+    /// Reads the instances of a GPU. NVML lists them by profile, and so does not list one whose profile it does not describe: each MIG
+    /// device has to be among them. Other programs create and destroy instances meanwhile: one is missing that was there before they
+    /// were listed, and after.
     fn all_instances(
         &self,
         gpu: &Device<'_>,
         profiles: &[GpuProfile],
     ) -> Result<Vec<NvmlGpuInstance>, CallError> {
-        let instances = self.instances(gpu, profiles)?;
-        if self.unlisted(gpu, &instances)?.is_none() {
-            return Ok(instances);
-        }
-        // Another program may have created it between the two readings.
-        let instances = self.instances(gpu, profiles)?;
-        match self.unlisted(gpu, &instances)? {
-            None => Ok(instances),
-            Some((gi, ci)) => {
+        let mut unlisted_before = BTreeSet::new();
+        let mut last = None;
+        for _ in 0..READINGS {
+            let listed = self.instances(gpu, profiles);
+            let read = listed.and_then(|listed| Ok((self.unlisted(gpu, &listed)?, listed)));
+            let (unlisted, listed) = match read {
+                // The handle of one that is gone by now.
+                Err(error) if error.is_about_handle() => {
+                    last = Some(error);
+                    continue;
+                }
+                read => read?,
+            };
+            if unlisted.is_empty() {
+                return Ok(listed);
+            }
+            if let Some((gi, ci)) = unlisted.intersection(&unlisted_before).next() {
                 let cause = format!(
                     "there is a mig device of gpu instance {gi}, compute instance {ci}, which nvml lists by none of the profiles that it describes"
                 );
-                Err(CallError::new("nvmlDeviceGetGpuInstances", cause))
+                return Err(CallError::new("nvmlDeviceGetGpuInstances", cause));
             }
+            unlisted_before = unlisted;
         }
+        let changing = || CallError::new("nvmlDeviceGetGpuInstances", "they change all the time");
+        Err(last.unwrap_or_else(changing))
     }
 
     fn instances(
@@ -117,23 +133,21 @@ impl Session {
         Ok(instances)
     }
 
-    /// Returns the ids of a MIG device whose instances are not listed.
+    /// Returns the ids of the MIG devices whose instances are not listed.
     fn unlisted(
         &self,
         gpu: &Device<'_>,
         instances: &[NvmlGpuInstance],
-    ) -> Result<Option<(u32, u32)>, CallError> {
+    ) -> Result<BTreeSet<(u32, u32)>, CallError> {
         let is_listed = |ids: &(u32, u32)| {
             let gi = instances.iter().find(|instance| instance.id == ids.0);
             gi.is_some_and(|gi| gi.compute.iter().any(|ci| ci.id == ids.1))
         };
+        let mut unlisted = BTreeSet::new();
         for (_, device) in each_mig_device(gpu)? {
-            let ids = instance_ids(&self.0, &device?)?;
-            if !is_listed(&ids) {
-                return Ok(Some(ids));
-            }
+            unlisted.extend(Some(instance_ids(&self.0, &device?)?).filter(|ids| !is_listed(ids)));
         }
-        Ok(None)
+        Ok(unlisted)
     }
 
     /// Reads the profiles of GPU instances that a GPU has.
