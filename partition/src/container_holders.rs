@@ -4,7 +4,7 @@ use mig_cdi_gen::{Error, Result};
 use mig_cdi_model::{Major, Minor, counted};
 use mig_cdi_sys::{
     device_access::{AccessKinds, AccessQuery, AccessReport},
-    in_user_namespace,
+    in_user_namespace, is_root,
 };
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub fn holders_in_containers(
         describe: Vec::new(),
         has_hints: false,
         own: None,
-        is_for_machine: false,
+        is_for_machine: true,
     };
     let AccessReport { accessors, forbidden, .. } = query.run()?;
     if forbidden > 0 {
@@ -56,11 +56,12 @@ pub fn holders_in_containers(
 
 /// Error for processes of which it is not known what they hold.
 pub(crate) fn not_examined(count: usize) -> Error {
-    let cure = match in_user_namespace() {
-        true => "run it outside of this user namespace",
-        false => {
-            "run it as root, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module"
+    let cure = match () {
+        () if in_user_namespace() => "run it outside of this user namespace",
+        () if is_root() => {
+            "run it with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, confined by no security module"
         }
+        () => "run it as root",
     };
     Error::failed("find", "the holders of slices")
         .because(format!("{} cannot be examined", counted(count, "process")))

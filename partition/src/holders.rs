@@ -283,7 +283,7 @@ pub(crate) fn capability_query(
         kinds: AccessKinds::All,
         has_hints: processes::shows_command_lines(),
         own: None,
-        is_for_machine: false,
+        is_for_machine: true,
         describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),
     }
 }

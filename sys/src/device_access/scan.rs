@@ -13,6 +13,7 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -35,7 +36,9 @@ pub(super) fn find(query: &AccessQuery, limit: Duration) -> Result<(Root, Access
     let host = Root::open(&query.host_root)?;
     // Paths of cgroups are relative to our namespace. Without the privilege they stay so, and those outside of it are unknown.
     let _ = enter_host_cgroup_namespace(&host);
-    if query.is_for_machine && !sees_all_processes() {
+    // A `/proc` elsewhere is that of a machine by what the user says.
+    let is_own_proc = query.host_root == Path::new("/");
+    if query.is_for_machine && is_own_proc && !sees_all_processes() {
         return Err(fail("the processes of the whole machine cannot be seen from here")
             .with_cure("run it in the pid namespace of the host"));
     }

@@ -104,7 +104,7 @@ fn a_container_cannot_hide_its_slice() {
                 $PODMAN rm -f -t 0 $id >/dev/null
                 apply 0=7g.80gb >/dev/null && echo freed"
             );
-            let run = Podman::new(variant).script(&host.fake, &script(&host, &run));
+            let run = Podman::of_machine(variant).script(&host.fake, &script(&host, &run));
             assert_eq!(
                 (run.code, run.stdout.as_str()),
                 (0, "freed\n"),
@@ -141,7 +141,7 @@ fn a_descriptor_from_another_container_is_seen() {
             grep -q \"in use by container $short\" $DIR/errors || cat $DIR/errors
             $PODMAN rm -f -t 0 $b >/dev/null
             apply 0=7g.80gb >/dev/null && echo freed";
-        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        let run = Podman::of_machine(variant).script(&host.fake, &script(&host, run));
         assert_eq!((run.code, run.stdout.as_str()), (0, "freed\n"), "{variant:?}: {}", run.stderr);
     }
 }
@@ -160,7 +160,7 @@ fn a_slice_that_a_container_may_open_is_allocated_to_no_pod() {
         let (running, stop, layouts) = (path("running"), path("stop"), path("layouts.yaml"));
         fs::write(&layouts, "version: v1\nmig-configs: {}\n").unwrap();
         let layouts = format!("--layouts-file={}", layouts.display());
-        let podman = Podman::new(variant);
+        let podman = Podman::of_machine(variant);
         let script = script(
             &host,
             "$PODMAN run -d --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000 >$DIR/id
@@ -353,7 +353,7 @@ fn a_program_whose_main_thread_has_ended_is_seen() {
             kill -9 $pid
             $PODMAN wait $id >/dev/null
             apply 0=7g.80gb >/dev/null && echo freed";
-        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        let run = Podman::of_machine(variant).script(&host.fake, &script(&host, run));
         assert_eq!((run.code, run.stdout.as_str()), (0, "freed\n"), "{variant:?}: {}", run.stderr);
     }
 }
@@ -366,7 +366,7 @@ fn only_a_container_that_may_partition_is_exempt() {
         let run = "
             $PODMAN run -d --device-cgroup-rule 'c 485:1 r' --device nvidia.com/mig=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000 >/dev/null
             apply 0=7g.80gb >/dev/null && echo applied";
-        let run = Podman::new(variant).script(&host.fake, &script(&host, run));
+        let run = Podman::of_machine(variant).script(&host.fake, &script(&host, run));
         assert_eq!(
             (run.code, run.stdout.as_str()),
             (0, "applied\n"),
@@ -579,6 +579,29 @@ fn a_process_that_may_not_be_examined_is_reported() {
     }
 }
 
+/// S20: a search in a PID namespace of its own sees nobody, as in a pod without `hostPID`: nothing is destroyed, and no new slice stays,
+/// which an old container may have the nodes of.
+#[test]
+fn a_search_that_does_not_see_the_machine_finds_everything_in_use() {
+    let host = host(477);
+    let inside = |layout: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc"]);
+        host.tidy(mig_cdi_tests::run(&mut through(unshare, &apply_command(&host, layout))))
+    };
+    let before = host.layouts();
+    let run = inside("0=7g.80gb");
+    assert_eq!(run.code, 5, "{}{}", run.stdout, run.stderr);
+    let cause = "the processes of the whole machine cannot be seen from here";
+    assert!(run.stderr.contains(cause), "{}", run.stderr);
+    assert_eq!(host.layouts(), before);
+    apply(&host, "0=none").assert_code(0);
+    let run = inside("0=2g.20gb");
+    assert_eq!(run.code, 5, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains(cause), "{}", run.stderr);
+    assert_eq!(host.layouts(), ["none"]);
+}
+
 /// S21: a process that has ended, and whose parent does not care, stays in a cgroup that is gone. It can open nothing.
 #[test]
 fn an_ended_process_in_a_removed_cgroup_keeps_nothing() {
@@ -696,7 +719,7 @@ fn a_cgroup_with_too_long_a_path_keeps_its_rules() {
                 apply 0=7g.80gb >/dev/null && echo freed
                 unnest $b $of_b"
             );
-            let run = Podman::new(variant).script(&host.fake, &script(&host, &run));
+            let run = Podman::of_machine(variant).script(&host.fake, &script(&host, &run));
             assert_eq!(
                 (run.code, run.stdout.as_str()),
                 (0, "freed\n"),

@@ -952,7 +952,7 @@ fn a_running_container_keeps_its_slice() {
         fs::write(host.fake.config(), "capabilities = \"none\"\n").unwrap();
         let dir = host.fake.out().parent().unwrap().display().to_string();
         let script = format!("DIR={dir}\n{script}");
-        let run = Podman::new(variant).script(&host.fake, &script);
+        let run = Podman::of_machine(variant).script(&host.fake, &script);
         run.assert_code(0);
         let lines: Vec<_> = run.stdout.lines().filter(|l| !l.contains("instance")).collect();
         let expected = [
