@@ -390,6 +390,37 @@ fn the_search_of_the_plugin_works_in_its_sandbox() {
     assert_eq!(others.next(), None);
 }
 
+/// The same for a restore that an instance is in the way of: it sees the open files and mounts of processes of other users as well.
+#[test]
+fn the_search_of_the_restore_works_in_its_sandbox() {
+    let host = host();
+    let sandbox = Sandbox { host: &host, unit: unit(RESTORE), more: Vec::new() };
+    let cgroup = ClosedCgroup::new("restore", &["c 1:3 rwm", "c 458:30 rw"]);
+    let mut holder = Command::new("sleep").arg("1000").spawn().unwrap();
+    cgroup.add(holder.id());
+    let mut user = Command::new("setpriv");
+    user.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sleep", "1000"]);
+    let mut user = user.spawn().unwrap();
+    let query = "[{\"host_root\":\"/\",\"devices\":[[458,30]],\"nodes\":[\"nvidia-caps/nvidia-cap30\"],\"dev_root\":\"/\",\
+                 \"config\":null,\"kinds\":\"All\",\"describe\":[],\"has_hints\":false,\"is_for_machine\":true},{\"secs\":10,\"nanos\":0}]";
+    let allowed = expand(&words(&sandbox.unit, "SystemCallFilter"));
+    let denied = ["fsopen", "mount", "setns"];
+    let mut search = Command::new(host.install().join("mig-cdi"));
+    let mut search = sandbox.wrap(search.arg("device-access").arg(query));
+    let found = run(search.env("INJECT", format!("{}:error=EPERM", denied.join(","))));
+    for process in [&mut holder, &mut user] {
+        kill_and_wait(process);
+    }
+    let pid = holder.id();
+    let holder =
+        format!("{{\"pid\":{pid},\"container\":null,\"devices\":[0],\"access\":\"Cgroup\"");
+    assert!(found.stdout.contains(&holder), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains("\"forbidden\":0"), "{}", found.stdout);
+    let (calls, _) = sandbox.calls();
+    let mut others = calls.difference(&allowed).filter(|call| !denied.contains(&call.as_str()));
+    assert_eq!(others.next(), None);
+}
+
 /// On GPUs of which one has to enter MIG mode first. The fake driver writes files where a kernel would not have to,
 /// and the journal is beside them.
 #[test]
