@@ -28,7 +28,7 @@ type Check = fn(&NodeFacts<'_>) -> Vec<Verdict>;
 
 /// Checks in the order of output: from the driver to the containers, so that the first error is often the cause of
 /// those that follow.
-const CHECKS: [(&str, Check); 23] = [
+const CHECKS: [(&str, Check); 24] = [
     ("settings", host::settings),
     ("driver", driver::driver),
     ("capabilities", driver::capabilities),
@@ -46,6 +46,7 @@ const CHECKS: [(&str, Check); 23] = [
     ("files", specs::files),
     ("watch", host::watch),
     ("leases", host::leases),
+    ("journal", host::journal),
     ("engines", engines::engines),
     ("config", engines::config),
     ("hooks", hooks::hooks),

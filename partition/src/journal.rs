@@ -12,6 +12,27 @@ use std::{path::Path, time::Duration};
 
 /// Name of the journal in its directory.
 pub(crate) const FILE_NAME: &str = "apply.json";
+/// Id of the boot, the same for every reader (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Returns the UUIDs of the GPUs in whose change an apply was interrupted, by the journal at a path below `host`.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn interrupted_gpus(host: &Root, path: &str) -> Result<Vec<String>> {
+    let Some(bytes) = host.read(path, LIMIT)? else { return Ok(Vec::new()) };
+    let journal = serde_json::from_slice::<Journal>(&bytes)
+        .map_err(|e| Error::failed("read", path).because(format!("not a journal: {e}")))?;
+    match journal.boot == boot_id(host) {
+        true => Ok(journal.gpus.into_iter().map(|entry| entry.gpu).collect()),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn boot_id(host: &Root) -> String {
+    let id = host.read(BOOT_ID, LIMIT).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&id).trim().to_owned()
+}
 /// Largest journal that is read, far above that of any node.
 const LIMIT: usize = 1 << 20;
 /// Longest wait for the lock: another process may be in the middle of a whole apply.
@@ -92,12 +113,9 @@ impl JournalDir {
     /// When this process does not run as root, the directory is unsafe, or the lock is not free in time.
     pub(crate) fn open(dir: &Path, host: &Root, limit: Duration) -> Result<JournalDir> {
         expect_root()?;
-        // random(4): generated once at boot, the same for every reader.
-        let boot = host.read("/proc/sys/kernel/random/boot_id", LIMIT).ok().flatten();
-        let boot = String::from_utf8(boot.unwrap_or_default()).unwrap_or_default();
+        let boot = boot_id(host);
         let dir = TrustedDir::open_or_make(dir)?;
         let lock = dir.lock(limit)?;
-        let boot = boot.trim().to_owned();
         Ok(JournalDir { dir, boot, earlier: Vec::new(), _lock: lock })
     }
 

@@ -65,6 +65,7 @@ pub use container_holders::{ContainerSearch, holders_in_containers};
 pub use gpu_change::{GpuChange, ModeStep, current_layout, gpu_label};
 pub use holders::Holders;
 pub use in_use::{InUse, InUseError};
+pub use journal::interrupted_gpus;
 pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};
 pub use leases::Lease;
 pub use node_gpus::NodeGpus;

@@ -6,7 +6,7 @@ use super::{
 };
 use mig_cdi_gen::watch::status::{Status, WatchState};
 use mig_cdi_model::counted;
-use mig_cdi_partition::Lease;
+use mig_cdi_partition::{Lease, interrupted_gpus};
 
 /// Settings file of mig-cdi. With a bad one the other checks use the defaults.
 pub(super) fn settings(facts: &NodeFacts<'_>) -> Vec<Verdict> {
@@ -121,6 +121,29 @@ pub(super) fn leases(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     match verdicts.is_empty() {
         true => vec![ok("", format!("{}, each of a slice", counted(leases.len(), "lease")))],
         false => verdicts,
+    }
+}
+
+/// An apply that was interrupted, after which a GPU may have neither its old nor its new layout.
+pub(super) fn journal(facts: &NodeFacts<'_>) -> Vec<Verdict> {
+    const PATH: &str = "/var/lib/mig-cdi/apply.json";
+    if facts.machine.driver().is_none() {
+        return vec![note("", "a simulated node has none")];
+    }
+    match interrupted_gpus(facts.host, PATH) {
+        Ok(gpus) if gpus.is_empty() => vec![ok("", "no change of a gpu was interrupted")],
+        Ok(gpus) => {
+            let gpus = gpus.join(", ");
+            let evidence = format!(
+                "an apply was interrupted at {gpus}, as {PATH} records: no other apply changes it"
+            );
+            vec![error("", evidence, "run mig-cdi apply --resume")]
+        }
+        Err(failure) if !mig_cdi_sys::is_root() => vec![note("", failure.without_cure())],
+        Err(failure) => {
+            let cure = format!("remove {PATH}; the gpus then keep their present layouts");
+            vec![error("", failure.without_cure(), cure)]
+        }
     }
 }
 

@@ -134,6 +134,12 @@ impl Healthy {
         self.write("/run/mig-cdi/leases/mine", &text);
     }
 
+    /// Writes the journal of an apply, in a boot with the id `b`.
+    fn journal(&self, text: &str) {
+        self.write("/proc/sys/kernel/random/boot_id", "b\n");
+        self.write("/var/lib/mig-cdi/apply.json", text);
+    }
+
     /// Writes the state of a watch.
     fn watch(&self, state: &str, pid: u32) {
         let error = r#"{"time":1,"exit":4,"message":"query nvml: no"}"#;
@@ -207,6 +213,7 @@ ok       drift         TMP/cdi/nvidia.com-mig.json: it is what mig-cdi generate 
 ok       files         every file and program that a spec names exists
 ok       watch         pid 1 keeps the spec current, 0 slices
 ok       leases        no slice has a lease
+ok       journal       no change of a gpu was interrupted
 ok       engines       podman: podman 5.8.6 at /usr/bin/podman, accepts cdi up to 1.0.0
 ok       engines       containerd: containerd 2.1.9 at /usr/bin/containerd, accepts cdi up to 1.0.0
 ok       engines       docker: docker 28.5.2 at /usr/bin/dockerd, accepts cdi up to 1.0.0
@@ -300,6 +307,9 @@ faults! {
             => "warning", "leases", "mine of job 17 holds nothing: this node has no gpu GPU-x";
         lease_of_a_slice: |h| h.lease("{\"gpu\": \"UUID\", \"gi\": 3, \"ci\": 0, \"holder\": \"job 17\"}")
             => "ok", "leases", "1 lease, each of a slice";
+        interrupted: |h| h.journal("{\"boot\":\"b\",\"gpus\":[{\"gpu\":\"GPU-x\",\"before\":\"none\",\"after\":\"off\"}]}")
+            => "error", "journal", "an apply was interrupted at GPU-x, as /var/lib/mig-cdi/apply.json records";
+        a_broken_journal: |h| h.journal("{") => "error", "journal", "not a journal";
         a_broken_lease: |h| h.lease("{") => "warning", "leases", "read lease ";
         garbage: |h| h.write("/run/mig-cdi/status.json", "{") => "warning", "watch", "parse /run/mig-cdi";
     }
