@@ -192,7 +192,16 @@ pub(super) fn devices(facts: &NodeFacts<'_>) -> Vec<Verdict> {
 /// The host's device nodes: existence, numbers, mode and owner. Rootless engines bind-mount them.
 pub(super) fn nodes(facts: &NodeFacts<'_>) -> Vec<Verdict> {
     let nodes = facts.nodes();
-    let mut verdicts = node_faults(facts, &nodes).verdicts();
+    // Nodes that the driver's tools leave to the administrator (`NVreg_ModifyDeviceFiles=0`), such as those of udev, have the mode and
+    // owner that they are given.
+    let (of_driver, of_admin): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        nodes.iter().partition(|(path, node)| node.modify || path.starts_with("/dev/dri/"));
+    let mut verdicts = node_faults(facts, &of_driver).verdicts(nodes_cure());
+    let faults = NodeFaults { access: Vec::new(), ..node_faults(facts, &of_admin) };
+    verdicts.extend(faults.verdicts(
+        "make them by the udev rules or scripts that do so here: the driver has NVreg_ModifyDeviceFiles=0, and mig-cdi nodes leaves them",
+    ));
+    verdicts.extend(closed_directory(facts));
     // nvidiactl, nvidia-uvm and nvidia-uvm-tools; the first needs no module of its own.
     if facts.topology().is_some_and(|topology| topology.common.len() < 3) {
         let evidence = "nvidia-uvm is not loaded: no cuda program starts";
@@ -206,6 +215,20 @@ pub(super) fn nodes(facts: &NodeFacts<'_>) -> Vec<Verdict> {
         }
         (false, _) => verdicts,
     }
+}
+
+/// A directory that lets other users reach none of the nodes in it, whatever their modes.
+fn closed_directory(facts: &NodeFacts<'_>) -> Option<Verdict> {
+    const DIR: &str = "/dev/nvidia-caps";
+    let stat = facts.machine.node(DIR).ok().flatten().filter(|stat| !stat.is_char)?;
+    let evidence = || {
+        format!(
+            "{DIR} has mode {:04o}: other users and rootless containers reach no node in it",
+            stat.mode
+        )
+    };
+    (stat.mode & 0o001 == 0)
+        .then(|| warning("", evidence(), "run chmod a+x /dev/nvidia-caps as root"))
 }
 
 /// Faults of the host's device nodes, each with its path.
@@ -250,7 +273,7 @@ fn node_faults(facts: &NodeFacts<'_>, nodes: &BTreeMap<&str, &DeviceNode>) -> No
 }
 
 impl NodeFaults {
-    fn verdicts(&self) -> Vec<Verdict> {
+    fn verdicts(&self, cure: &'static str) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         if !self.missing.is_empty() {
             // Engines of root create nodes from the numbers in the spec.
@@ -258,13 +281,13 @@ impl NodeFaults {
                 "missing: {}; rootless engines need them on the host",
                 first_few(&self.missing)
             );
-            verdicts.push(warning("", evidence, nodes_cure()));
+            verdicts.push(warning("", evidence, cure));
         }
         if !self.wrong.is_empty() {
-            verdicts.push(error("", first_few(&self.wrong), nodes_cure()));
+            verdicts.push(error("", first_few(&self.wrong), cure));
         }
         if !self.access.is_empty() {
-            verdicts.push(warning("", first_few(&self.access), nodes_cure()));
+            verdicts.push(warning("", first_few(&self.access), cure));
         }
         if !self.unreadable.is_empty() {
             verdicts.push(warning("", first_few(&self.unreadable), "run mig-cdi doctor as root"));

@@ -128,6 +128,13 @@ impl Healthy {
         self.write(&format!("/sys/fs/cgroup/devices{path}/devices.list"), &list);
     }
 
+    /// As with `NVreg_ModifyDeviceFiles=0`.
+    fn leave_nodes_to_the_administrator(&self) {
+        let params = self.host.path("/proc/driver/nvidia/params");
+        let text = fs::read_to_string(&params).unwrap();
+        fs::write(params, text.replace("ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0")).unwrap();
+    }
+
     /// Writes a lease, in which `UUID` stands for that of the GPU.
     fn lease(&self, text: &str) {
         let text = text.replace("UUID", "GPU-61c0a1f4-aba4-5580-9de2-c64d87da6de4");
@@ -409,6 +416,9 @@ faults! {
         } => "error", "nodes", "nvidia-cap30 is not a character device";
         closed: |h| fs::set_permissions(h.host.path(NODE), Permissions::from_mode(0o400)).unwrap()
             => "warning", "nodes", "nvidia-cap30 has mode 0400 of 0:0, should have 0444 of 0:0";
+        closed_directory: |h| {
+            fs::set_permissions(h.host.path("/dev/nvidia-caps"), Permissions::from_mode(0o700)).unwrap();
+        } => "warning", "nodes", "/dev/nvidia-caps has mode 0700: other users and rootless containers reach no node in it";
         a_loop_of_links: |h| {
             h.remove(NODE);
             symlink("nvidia-cap30", h.host.path(NODE)).unwrap();
@@ -552,6 +562,22 @@ fn cures_for_a_new_version_are_those_of_its_writer() {
     fs::rename(host.host.spec(), host.dir().join("etc-cdi/a.json")).unwrap();
     let own = "update podman, or run mig-cdi generate --output=TMP/etc-cdi/a.json --max-cdi-version=0.5.0";
     assert!(cures(&host).contains(&own.to_owned()), "{:?}", cures(&host));
+}
+
+/// Nodes that udev makes have the mode and the group that its rules give them.
+#[test]
+fn the_modes_of_the_administrator_s_nodes_are_theirs() {
+    let host = Healthy::new();
+    host.leave_nodes_to_the_administrator();
+    let node = host.host.path("/dev/nvidia0");
+    fs::set_permissions(&node, Permissions::from_mode(0o660)).unwrap();
+    std::os::unix::fs::chown(&node, None, Some(44)).unwrap();
+    let lines = host.doctor(&[]).stdout;
+    assert!(lines.contains("ok       nodes         "), "{lines}");
+    // mig-cdi nodes would leave a missing one too.
+    fs::remove_file(&node).unwrap();
+    let lines = host.doctor(&[]).stdout;
+    assert!(lines.contains("the driver has NVreg_ModifyDeviceFiles=0"), "{lines}");
 }
 
 /// Releases of the CDI library before 0.5.4 do not compare the version with the content, and take no `v`
