@@ -21,8 +21,8 @@ const OLD: [&str; 2] = ["2g.20gb@0,2g.20gb@4(1c@0,1c@1),1g.10gb@6", "off"];
 const NEW: [&str; 2] = ["2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "7g.80gb@0"];
 const APPLY: [&str; 4] =
     ["apply", "--no-refresh", "0=2g.20gb@0(1c@0),3g.40gb@4(2c@0,1c@2)", "1=7g.80gb"];
-/// Injected codes: `NVML_ERROR_UNKNOWN`, `IN_USE`, `INSUFFICIENT_RESOURCES`, `GPU_IS_LOST`, `NOT_FOUND`.
-const CODES: [u32; 5] = [999, 19, 23, 15, 6];
+/// Injected codes: `NVML_ERROR_UNKNOWN`, `IN_USE`, `GPU_IS_LOST`, `NOT_FOUND`, `NOT_SUPPORTED`.
+const CODES: [u32; 5] = [999, 19, 15, 6, 3];
 
 fn reset(host: &PartitionHost) {
     host.fake.replace_node(NODE);
