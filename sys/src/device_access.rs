@@ -60,7 +60,7 @@ pub struct AccessQuery {
     pub describe: Vec<u32>,
     /// Whether hints are read.
     pub has_hints: bool,
-    /// First process of a container whose own use does not count: its cgroup, and those that this is in.
+    /// First process of a container whose own use does not count: that of its cgroup.
     pub own: Option<u32>,
     /// Whether it is an error when only the processes of some containers can be seen.
     #[serde(default)]

@@ -15,8 +15,6 @@ mod policy_probe;
 mod program;
 mod rules;
 
-pub(crate) use locate::is_at_or_above;
-
 pub use hierarchy::enter_host_cgroup_namespace;
 pub use policies::{DevicePolicies, DevicePolicy, PolicyFromWithin, TaskPolicies, TaskPolicy};
 pub use policy_probe::PolicyProbe;

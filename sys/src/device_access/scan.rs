@@ -6,10 +6,7 @@ use super::{
     sees_all_processes,
     task::{DeviceRight, Examined, HostNode, Task, TaskCgroup, TaskStatus, host_nodes},
 };
-use crate::{
-    Result, Root, device_cgroup::is_at_or_above, enter_host_cgroup_namespace,
-    may_examine_processes, share_descriptors,
-};
+use crate::{Result, Root, enter_host_cgroup_namespace, may_examine_processes, share_descriptors};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
@@ -216,11 +213,12 @@ impl Scan<'_> {
     }
 
     /// Reports whether what is in these cgroups does not count: this program, which keeps no slices for itself, also where its container
-    /// may use all of them, as that of the device plugin; and the container of the query.
+    /// may use all of them, as that of the device plugin; and the container of the query. A cgroup above that may be another container's,
+    /// which the engine was told to start this one in.
     pub(super) fn is_own(&self, cgroups: &str) -> bool {
-        let is_container = |own: &String| is_at_or_above(cgroups, own);
-        self.own_cgroups.as_deref() == Some(cgroups)
-            || self.own_container.as_ref().is_some_and(is_container)
+        [&self.own_cgroups, &self.own_container]
+            .into_iter()
+            .any(|own| own.as_deref() == Some(cgroups))
     }
 
     fn with_cgroups(&self, task: Task) -> Option<TaskCgroups> {

@@ -34,17 +34,6 @@ pub(super) fn group(text: &str, version: CgroupVersion) -> Option<&str> {
     })
 }
 
-/// Reports whether the cgroups in one `/proc/PID/cgroup` are those in another, or above them, in both hierarchies that can control
-/// devices.
-pub(crate) fn is_at_or_above(above: &str, below: &str) -> bool {
-    [CgroupVersion::V1, CgroupVersion::V2].into_iter().all(|version| {
-        match (group(above, version), group(below, version)) {
-            (Some(above), Some(below)) => Path::new(below).starts_with(above),
-            (above, below) => above == below,
-        }
-    })
-}
-
 /// All controllers of the hierarchy that has `devices`, in `/proc/PID/cgroup`: `cpu,devices`.
 pub(super) fn controllers(text: &str) -> Option<&str> {
     text.lines().find_map(|line| {
@@ -139,25 +128,6 @@ mod tests {
         assert_eq!(controllers("0::/v2\n1:name=devices:/x\njunk\n:\n"), None);
         assert_eq!(group("3:devices:/\n1:name=devices:/x", V2), None);
         assert_eq!(group("1:name=devices:/x\n3:xdevices:/y\njunk\n:\n0::", V1), None);
-    }
-
-    #[test]
-    fn a_cgroup_is_at_or_above_itself_and_those_below() {
-        let of = |v1: &str, v2: &str| format!("7:devices:{v1}\n0::{v2}\n");
-        let own = of("/a/b", "/x/y");
-        for (v1, v2, has) in [
-            ("/a/b", "/x/y", true),
-            ("/a", "/x/y", true),
-            ("/a/b", "/", true),
-            ("/a/b/c", "/x/y", false),
-            ("/a/c", "/x/y", false),
-            ("/a/bb", "/x/y", false),
-            ("/a/b", "/x/z", false),
-        ] {
-            assert_eq!(is_at_or_above(&of(v1, v2), &own), has, "{v1} {v2}");
-        }
-        assert!(is_at_or_above("0::/x\n", "0::/x/y\n"));
-        assert!(!is_at_or_above("0::/x\n", &own));
     }
 
     #[test]

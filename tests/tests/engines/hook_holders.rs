@@ -89,6 +89,28 @@ fn a_slice_is_given_to_one_container() {
     }
 }
 
+/// Nor to one whose cgroup its user places in that of the container that has the slice.
+#[test]
+fn a_container_in_the_cgroup_of_another_gets_no_slice_of_it() {
+    let run = "
+        id=$($PODMAN run -d --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS sleep 1000)
+        $PODMAN run --rm --cgroup-parent /libpod_parent/libpod-$id --annotation mig-cdi/devices=0:2g.20gb:0 --rootfs $ROOTFS \
+            ls /dev/nvidia-caps 2>/dev/null || echo refused";
+    for mode in MODES {
+        for variant in VARIANTS {
+            let (run, log) = script(mode, variant, 456, "allow-shared = false", run);
+            let what = format!("{mode} {variant:?}: {}{}{log}", run.stdout, run.stderr);
+            assert_eq!(run.stdout, "refused\n", "{what}");
+            assert!(
+                log.contains(&format!(
+                    "inject {SLICE}: gpu minor 0 gi 3 ci 0 is in use by container "
+                )),
+                "{what}"
+            );
+        }
+    }
+}
+
 /// A container does not keep its own slice from itself: restarted, by its user or by its policy, or with the slice by `--device` too.
 #[test]
 fn a_container_does_not_hold_its_slice_against_itself() {
