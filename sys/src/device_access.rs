@@ -17,6 +17,8 @@ mod open_files;
 mod scan;
 mod task;
 
+pub use hints::container_id;
+
 use crate::{
     ChildLines, DevicePolicies, DevicePolicy, Error, PolicyProbe, Result, Root, die_with_parent,
     enter_host_cgroup_namespace, error::suffix, own_image, user_path::exists,

@@ -6,7 +6,7 @@ use mig_cdi_gen::{
     Error,
     engines::{self, InstalledEngine},
 };
-use mig_cdi_sys::Root;
+use mig_cdi_sys::{Root, device_access::container_id};
 use std::collections::BTreeMap;
 
 /// Upper bound for a file of `/proc`.
@@ -282,11 +282,14 @@ fn real_uid(proc: &Root, pid: &str) -> Option<u32> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// True for a process in a PID namespace below that of `/proc`: it has a process id in each (`proc_pid_status(5)`).
+/// True for a process in a PID namespace below that of `/proc`: it has a process id in each (`proc_pid_status(5)`). And for one in the
+/// cgroup of a container, which may have the PID namespace of the machine (`--pid=host`).
 fn is_in_container(proc: &Root, pid: &str) -> bool {
-    let status = read(proc, &format!("/proc/{pid}/status")).unwrap_or_default();
+    let text = |file: &str| read(proc, &format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = text("status");
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
+        || container_id(&text("cgroup")).is_some()
 }
 
 /// Start of a process in seconds since 1970. Field 22 of `stat` counts clock ticks since boot

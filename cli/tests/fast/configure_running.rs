@@ -71,6 +71,14 @@ fn a_daemon_in_a_container_is_not_that_of_the_host() {
     machine.run_ok("docker --engine-version 26.1.5");
     assert!(machine.path("/etc/docker/daemon.json").exists());
     put_process(&machine, 101, line, "NSpid:\t101\n");
+    let id = "4f08cd7afbc60000000000000000000000000000000000000000000000000000";
+    for cgroup in [format!("/machine.slice/libpod-{id}.scope/container"), format!("/docker/{id}")] {
+        // In the PID namespace of the machine.
+        machine.put("/proc/101/cgroup", &format!("0::{cgroup}\n"));
+        machine.run_ok("docker --engine-version 26.1.5");
+        assert!(!machine.path("/srv/dind/daemon.json").exists(), "{cgroup}");
+    }
+    machine.put("/proc/101/cgroup", "0::/system.slice/docker.service\n");
     machine.run_ok("docker --engine-version 26.1.5");
     assert!(machine.path("/srv/dind/daemon.json").exists());
 }

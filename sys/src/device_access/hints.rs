@@ -35,9 +35,9 @@ fn variables(host: &Root, pid: u32) -> Vec<String> {
     ours.take(VARIABLES).map(str::to_owned).collect()
 }
 
-/// Returns the short id of the container that a cgroup belongs to. Every engine puts its 64 hexadecimal digits into the path, and
+/// Returns the short id of the container that a process is in, by the text of its file `cgroup` in `/proc`. Every engine puts its 64 hexadecimal digits into the path, and
 /// Kubernetes nests that of the container in that of the pod.
-pub(super) fn container_id(cgroups: &str) -> Option<String> {
+pub fn container_id(cgroups: &str) -> Option<String> {
     let parts = cgroups.split(|c: char| !c.is_ascii_alphanumeric());
     let mut ids = parts.filter(|p| p.len() == 64 && p.bytes().all(|b| b.is_ascii_hexdigit()));
     ids.next_back().map(|id| id[..12].to_owned())
