@@ -150,15 +150,26 @@ pub(super) fn restart_command(request: &ConfigureRequest<'_>, main: &str) -> Opt
     }
 }
 
-/// Warning where a cloud replaces the whole machine, so that a change lasts until then.
+/// Warning where a change does not last: a cloud replaces the whole machine, or the system makes its files anew.
 pub(super) fn replaced_machine(request: &ConfigureRequest<'_>) -> Option<String> {
     // Files that Azure's AgentBaker (provision.sh) and GKE put there.
     const CLOUDS: [(&str, &str); 2] =
         [("aks", "/opt/azure/containers"), ("gke", "/home/kubernetes/kube-env")];
-    let (cloud, _) = CLOUDS.iter().find(|(_, file)| request.exists(file))?;
+    let Some((cloud, _)) = CLOUDS.iter().find(|(_, file)| request.exists(file)) else {
+        // "Disks and file system overview" of its documentation: /etc is stateless.
+        const COS: &str = "container-optimized os makes /etc anew at each boot, and the change is lost then: run this from a startup script or cloud-init";
+        return is_os(request, "cos").then(|| COS.to_owned());
+    };
     Some(format!(
         "{cloud} replaces this machine when it upgrades the node pool, and the change is lost then: run this from a DaemonSet"
     ))
+}
+
+/// Reports whether `/etc/os-release` has this `ID`.
+fn is_os(request: &ConfigureRequest<'_>, id: &str) -> bool {
+    let bytes =
+        request.host.read("/etc/os-release", super::LIMIT).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).lines().any(|line| line == format!("ID={id}"))
 }
 
 fn find(request: &ConfigureRequest<'_>, path: &str) -> Option<&'static Distribution> {
@@ -173,7 +184,7 @@ fn find(request: &ConfigureRequest<'_>, path: &str) -> Option<&'static Distribut
         Mark::Prefix(prefix) => paths.iter().flatten().any(|path| path.starts_with(prefix)),
         Mark::Suffix(suffix) => path.ends_with(suffix),
         Mark::FirstLine(words) => text(path).lines().next().is_some_and(|l| l.contains(words)),
-        Mark::OsId(id) => text("/etc/os-release").lines().any(|line| line == format!("ID={id}")),
+        Mark::OsId(id) => is_os(request, id),
         Mark::File(file) => request.exists(file),
     };
     DISTRIBUTIONS.iter().find(|known| known.marks.iter().any(has_mark))

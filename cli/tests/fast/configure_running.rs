@@ -350,6 +350,14 @@ fn a_machine_that_a_cloud_replaces_is_named() {
     let done = machine.run_ok(args);
     assert!(done.stderr.contains("aks replaces this machine"), "{}", done.stderr);
     assert!(!machine.run_ok(args).stderr.contains("aks"), "nothing is changed, so nothing is lost");
+    let machine = running(&[]);
+    machine.put("/etc/os-release", "NAME=x\nID=cos\n");
+    let done = machine.run_ok(args);
+    assert!(
+        done.stderr.contains("container-optimized os makes /etc anew at each boot"),
+        "{}",
+        done.stderr
+    );
 }
 
 /// The file and the key that are named are those in the way.
