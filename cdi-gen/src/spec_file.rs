@@ -178,6 +178,39 @@ mod tests {
         }
     }
 
+    /// What podman 4.3.1 reads and refuses.
+    #[test]
+    fn characters_are_those_of_yaml_in_json_too() {
+        let json = |tail: &str| {
+            format!("{{\"cdiVersion\":\"0.5.0\",\"kind\":\"a.com/b\",\"devices\":[]}}{tail}")
+        };
+        assert!(parse(json("\n").as_bytes()).is_ok());
+        for tail in ["\0\0\0\0", "\x0c", "\x0b"] {
+            let reason = parse(json(tail).as_bytes()).unwrap_err().to_string();
+            assert!(reason.contains("control characters"), "{tail:?}: {reason}");
+        }
+        for character in ['\u{7f}', '\u{80}', '\u{9f}', '\u{fffe}'] {
+            let text = json("").replace("a.com", &format!("a{character}.com"));
+            assert!(parse(text.as_bytes()).is_err(), "{character:?}");
+        }
+        for character in ['\u{85}', '\u{a0}', '\u{fffd}', '\u{10000}'] {
+            let text = json("").replace("a.com", &format!("a{character}.com"));
+            assert!(parse(text.as_bytes()).is_ok(), "{character:?}");
+        }
+        for (mark, bytes) in [
+            ([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]),
+            ([0xfe, 0xff], u16::to_be_bytes),
+        ] {
+            for text in [json(""), "cdiVersion: 0.5.0\nkind: a.com/b\ndevices: []\n".to_owned()] {
+                let mut utf16 = mark.to_vec();
+                utf16.extend(text.encode_utf16().flat_map(bytes));
+                assert_eq!(parse(&utf16).unwrap().kind, "a.com/b");
+                utf16.push(0);
+                assert!(parse(&utf16).is_err());
+            }
+        }
+    }
+
     #[test]
     fn engines_read_the_first_document_and_nothing_after_it() {
         let yaml = spec("env: [A=b]");

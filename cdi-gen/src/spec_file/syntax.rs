@@ -24,7 +24,8 @@ impl ParseError {
 
 /// Reads the first document of a file.
 pub(super) fn parse_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
-    let text = &*first_document(bytes)?;
+    let text = in_utf8(bytes)?;
+    let text = &*first_document(&text)?;
     let is_json = matches!(text.trim_ascii_start().first(), None | Some(b'{'));
     let json = match from_json(text) {
         Ok(value) => return Ok(value),
@@ -54,10 +55,33 @@ fn from_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter();
     let value = values.next().unwrap_or_else(|| Err(serde_json::Error::custom("it is empty")))?;
     let (json, rest) = text.split_at(values.byte_offset());
-    match yaml_refusal(json, rest) {
+    match character_refusal(text).or_else(|| yaml_refusal(json, rest)) {
         Some(reason) => Err(serde_json::Error::custom(reason)),
         None => Ok(value),
     }
+}
+
+/// Returns the text in UTF-8. Engines read UTF-16 too, by its byte order mark (go-yaml `readerc.go`, `yaml_parser_determine_encoding`).
+fn in_utf8(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ParseError> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return Ok(Cow::Borrowed(bytes)),
+    };
+    let (pairs, rest) = bytes[2..].as_chunks();
+    let units = pairs.iter().copied().map(unit);
+    let text: Result<String, _> = char::decode_utf16(units).collect();
+    let text = text.ok().filter(|_| rest.is_empty());
+    text.map(|text| Cow::Owned(text.into_bytes()))
+        .ok_or_else(|| ParseError::new("not valid UTF-16"))
+}
+
+/// Reason why go-yaml refuses the characters of a text, at any place (`readerc.go`, `yaml_parser_update_buffer`). Our parser of YAML does
+/// the same; that of JSON takes more.
+fn character_refusal(text: &[u8]) -> Option<&'static str> {
+    let Ok(text) = str::from_utf8(text) else { return Some("it is not valid UTF-8") };
+    let is_allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..);
+    (!text.chars().all(is_allowed)).then_some("it has control characters, which engines refuse")
 }
 
 /// Reason why go-yaml refuses JSON. What follows a value only has to begin as a token of YAML does (`scannerc.go`,

@@ -2,7 +2,7 @@
 //! directories the later one hides the other (container-device-interface `pkg/cdi/cache.go:172-213`).
 
 use crate::{
-    Result,
+    Error, Result,
     spec_file::{DefinedNames, SIZE_LIMIT, is_spec_file},
 };
 use mig_cdi_model::cdi::Spec;
@@ -36,9 +36,19 @@ pub(super) fn find(
                 continue;
             }
             let file = dir.join(name);
-            // A file that cannot be read defines nothing to an engine either.
-            let other = read_regular(&file, SIZE_LIMIT).ok();
-            let other = other.and_then(|bytes| DefinedNames::parse(&bytes));
+            let other = match read_regular(&file, SIZE_LIMIT) {
+                Ok(bytes) => DefinedNames::parse(&bytes),
+                // Engines have no limit.
+                Err(error @ mig_cdi_sys::Error::TooLarge { .. }) => {
+                    return Err(Error::refused("write", "a spec")
+                        .because(format!(
+                            "{error}, and two files that define one device disable each other"
+                        ))
+                        .with_cure("move that file to another directory, or divide it"));
+                }
+                // A file that cannot be read defines nothing to an engine either.
+                Err(_) => None,
+            };
             let Some(other) = other.filter(|other| other.kind == kind) else {
                 continue;
             };

@@ -613,6 +613,25 @@ fn a_cure_is_for_the_tool_that_wrote_the_file() {
     }
 }
 
+/// Engines have no limit: a file that is too large for us may define the same names.
+#[test]
+fn nothing_is_written_beside_a_file_that_is_too_large() {
+    let host = SpecHost::new();
+    host.text("high", b"huge.json", "");
+    let huge = std::fs::File::options().write(true).open(host.dir("high").join("huge.json"));
+    huge.unwrap().set_len((16 << 20) + 1).unwrap();
+    let ours = host.dir("high").join("ours.json");
+    let run = host.0.run(&["generate", &format!("--output={}", ours.display())]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("huge.json"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("two files that define one device disable each other"),
+        "{}",
+        run.stderr
+    );
+    assert!(!ours.exists());
+}
+
 /// The file may be the one that defines the name.
 #[test]
 fn a_file_that_engines_pass_over_is_named_with_a_name_that_none_defines() {
