@@ -156,7 +156,10 @@ fn debian_programs(dir: &str) -> Option<String> {
 fn data_beside(dir: &str) -> Vec<String> {
     let prefix = prefix(dir);
     let above = prefix.strip_suffix("/usr").unwrap_or(prefix);
-    vec![format!("{above}/etc"), format!("{prefix}/share"), prefix.to_owned()]
+    let mut dirs = vec![format!("{above}/etc"), format!("{prefix}/share")];
+    // The prefix of /lib is the root, where nobody puts data.
+    dirs.extend(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()));
+    dirs
 }
 
 fn firmware_beside(dir: &str) -> Vec<String> {
@@ -202,6 +205,7 @@ mod tests {
         ] {
             assert_eq!(programs_beside(dir)[0], programs, "{dir}");
             assert_eq!(data_beside(dir)[0], data, "{dir}");
+            assert!(data_beside(dir).iter().all(|dir| !dir.is_empty()), "{dir}");
         }
     }
 
