@@ -67,5 +67,6 @@ pub(crate) fn holder_options(args: &HoldersArgs) -> HolderOptions {
         host_root: args.host_root.clone(),
         in_use: args.in_use.clone(),
         state_dir: args.state.state_dir.clone(),
+        must_see_machine: true,
     }
 }

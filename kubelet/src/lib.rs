@@ -238,6 +238,11 @@ fn plugin_thread(
 /// another one examines the cgroups, where it can.
 fn container_search(partitions: bool, dev_root: &Path) -> Option<ContainerSearch> {
     let kinds = if partitions {
+        if !device_access::sees_all_processes() {
+            log(
+                "warning: only the processes of a pid namespace can be seen: slices that containers outside of it have are not protected; in a pod, set hostPID: true",
+            );
+        }
         AccessKinds::Confined
     } else if let Some(reason) = device_access::obstacle() {
         log(&format!("slices are allocated also where a container may open them: {reason}"));

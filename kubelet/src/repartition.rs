@@ -273,6 +273,8 @@ impl Repartitioner {
             host_root: settings.holders_root.clone(),
             in_use: in_use.collect(),
             state_dir: settings.state_dir.clone(),
+            // A node may be a container itself, as those of kind: the pods are in its PID namespace then.
+            must_see_machine: false,
         };
         let request = RepartitionRequest {
             step,

@@ -41,7 +41,7 @@ pub fn holders_in_containers(
         describe: Vec::new(),
         has_hints: false,
         own: None,
-        is_for_machine: true,
+        is_for_machine: false,
     };
     let AccessReport { accessors, forbidden, .. } = query.run()?;
     if forbidden > 0 {

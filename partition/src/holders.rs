@@ -6,7 +6,10 @@
 //! computes nothing yet. The nodes then open the next instance with the same ids, since the driver compares nothing but minor
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
-use crate::processes::{self, describe};
+use crate::{
+    node_partitioner::HolderOptions,
+    processes::{self, describe},
+};
 use mig_cdi_gen::Result;
 use mig_cdi_model::{DeviceNode, Topology};
 use mig_cdi_sys::{
@@ -264,7 +267,7 @@ impl CapabilityAccess {
 pub(crate) fn capability_query(
     topology: &Topology,
     gpus: &[GpuPartitioning],
-    host_root: &Path,
+    options: &HolderOptions,
     dev_root: &Path,
 ) -> AccessQuery {
     let mut nodes: Vec<&DeviceNode> = topology.config_node().into_iter().collect();
@@ -275,7 +278,7 @@ pub(crate) fn capability_query(
     }
     let below_dev = |node: &&DeviceNode| node.path.trim_start_matches("/dev/").to_owned();
     AccessQuery {
-        host_root: host_root.to_owned(),
+        host_root: options.host_root.clone(),
         devices: nodes.iter().map(|node| (node.major, node.minor)).collect(),
         nodes: nodes.iter().map(below_dev).collect(),
         dev_root: dev_root.to_owned(),
@@ -283,7 +286,7 @@ pub(crate) fn capability_query(
         kinds: AccessKinds::All,
         has_hints: processes::shows_command_lines(),
         own: None,
-        is_for_machine: true,
+        is_for_machine: options.must_see_machine,
         describe: gpus.iter().flat_map(|gpu| &gpu.processes).map(|process| process.pid).collect(),
     }
 }

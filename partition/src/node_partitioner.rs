@@ -47,6 +47,9 @@ pub struct HolderOptions {
     pub in_use: Vec<InUse>,
     /// Directory of the watch's state; `leases` in it holds the leases.
     pub state_dir: PathBuf,
+    /// Whether every slice counts as in use where only the processes of a PID namespace can be seen.
+    #[serde(default)]
+    pub must_see_machine: bool,
 }
 
 impl HolderOptions {
@@ -339,7 +342,7 @@ impl NodePartitioner<'_> {
     fn accessors(&self, gpu: &GpuPartitioning, options: &HolderOptions) -> Result<Holders> {
         let mut holders = Holders::default();
         let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
-        let query = capability_query(&topology, &[], &options.host_root, &self.node.roots.dev);
+        let query = capability_query(&topology, &[], options, &self.node.roots.dev);
         let access = CapabilityAccess::in_containers(query);
         if access.forbidden() > 0 {
             return Err(not_examined(access.forbidden()));
@@ -403,7 +406,7 @@ impl NodePartitioner<'_> {
         let topology = discover::discover(&self.node.host()?, Source::Proc)?.topology;
         self.add_declared(&mut holders, &options.in_use)?;
         let dev_root = &self.node.roots.dev;
-        let query = capability_query(&topology, gpus, &options.host_root, dev_root);
+        let query = capability_query(&topology, gpus, options, dev_root);
         let access = CapabilityAccess::find(query, earlier);
         holders.add_accessors(&access, &topology);
         gpus.iter().for_each(|gpu| holders.add_undiscovered(gpu, &topology));

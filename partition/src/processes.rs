@@ -50,7 +50,7 @@ pub(crate) fn processes_with_gpu_open(host: &Root, minor: u32) -> Result<Vec<Str
         describe: Vec::new(),
         has_hints: shows_command_lines(),
         own: None,
-        is_for_machine: true,
+        is_for_machine: false,
     };
     let own = std::process::id();
     let is_user =
