@@ -6,8 +6,8 @@ mod status;
 
 pub(crate) use configure::{ConfigureArgs, EngineArg};
 pub(crate) use partition::{
-    ApplyArgs, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, LayoutArgs, MapArgs, PlanArgs,
-    ProfilesArgs, RestoreArgs,
+    ApplyArgs, CHECKPOINT_FILE, ChangeArgs, CheckpointArgs, ExportArgs, HoldersArgs, LayoutArgs,
+    MapArgs, PlanArgs, ProfilesArgs, RestoreArgs,
 };
 pub(crate) use status::StatusArgs;
 

@@ -6,6 +6,9 @@ use mig_cdi_config::layouts::GpuSelector;
 use mig_cdi_partition::InUse;
 use std::path::PathBuf;
 
+/// File that `mig-cdi-restore.service` reads at boot.
+pub(crate) const CHECKPOINT_FILE: &str = "/var/lib/mig-cdi/layout.yaml";
+
 /// Arguments of `profiles`.
 #[derive(Debug, Args)]
 pub(crate) struct ProfilesArgs {
@@ -131,7 +134,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {
     /// File to write
-    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    #[arg(value_name = "FILE", default_value = CHECKPOINT_FILE)]
     pub file: PathBuf,
 }
 
@@ -139,7 +142,7 @@ pub(crate) struct CheckpointArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     /// File that checkpoint wrote
-    #[arg(value_name = "FILE", default_value = "/var/lib/mig-cdi/layout.yaml")]
+    #[arg(value_name = "FILE", default_value = CHECKPOINT_FILE)]
     pub file: PathBuf,
 
     #[command(flatten)]

@@ -2,12 +2,15 @@
 
 use super::export::pinned;
 use crate::{
-    cli::CheckpointArgs, command_output::CommandOutput, console::Console,
+    cli::{CHECKPOINT_FILE, CheckpointArgs},
+    command_output::CommandOutput,
+    console::Console,
     output_file::write_output_file,
 };
 use mig_cdi_gen::{Error, ErrorKind, NodeSource};
 use mig_cdi_partition::{CHECKPOINT_LAYOUT, NodeGpus};
 use mig_cdi_sys::TrustedDir;
+use std::path::Path;
 
 /// Writes a checkpoint of all GPUs, or none: one that lacks a GPU would restore less than there was.
 pub(super) fn run(
@@ -15,6 +18,11 @@ pub(super) fn run(
     args: &CheckpointArgs,
     console: &Console,
 ) -> Result<CommandOutput, Error> {
+    if node.is_simulated() && args.file == Path::new(CHECKPOINT_FILE) {
+        return Err(Error::usage("write", args.file.display())
+            .because("it is the checkpoint of this machine, and --node simulates another")
+            .with_cure("name another FILE"));
+    }
     let gpus = NodeGpus::read(node, console)?;
     if !gpus.unreadable.is_empty() {
         return Err(Error::of(ErrorKind::Incomplete, "write", args.file.display())

@@ -36,3 +36,12 @@ fn a_mistyped_slice_is_warned_of() {
         }
     }
 }
+
+/// The unit that restores a layout at boot reads this file.
+#[test]
+fn a_simulated_node_does_not_replace_the_checkpoint_of_the_machine() {
+    let run = on_a100(&["checkpoint"]);
+    let expected = "error: write /var/lib/mig-cdi/layout.yaml: it is the checkpoint of this machine, \
+                    and --node simulates another; name another FILE\n";
+    assert_eq!((run.code, run.stderr.as_str()), (2, expected));
+}
