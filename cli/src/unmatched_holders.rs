@@ -1,21 +1,55 @@
-//! Warnings of declared holders that name nothing: a mistyped name keeps no slice from being destroyed.
+//! Declared holders that name nothing: a mistyped name keeps no slice from being destroyed.
 
-use mig_cdi_gen::discover::{self, Source};
+use mig_cdi_gen::{
+    Error,
+    discover::{self, Source},
+};
 use mig_cdi_partition::{HolderOptions, InUse, Lease, NodePartitioner};
 
-/// Warns of each `--in-use` and each lease that names no slice of the node. Says nothing of what cannot be read: the command that
-/// follows does, if it needs that.
+const CURE: &str = "mig-cdi list shows the names";
+
+/// Warns of each lease that names no slice of the node, and refuses a `--in-use` that names none, before a change: the slice that
+/// the user means might be destroyed.
+///
+/// # Errors
+/// For the first such `--in-use`.
+pub(crate) fn refuse_unmatched_holders(
+    partitioning: &NodePartitioner<'_>,
+    options: &HolderOptions,
+) -> Result<(), Error> {
+    warn_of_unmatched_leases(partitioning, options);
+    match unmatched(partitioning, options).first() {
+        None => Ok(()),
+        Some(InUse { slice, holder }) => {
+            Err(Error::usage("accept", format!("--in-use {slice}={holder}"))
+                .because("no slice or gpu has this name")
+                .with_cure(CURE))
+        }
+    }
+}
+
+/// Warns of each `--in-use` and each lease that names no slice of the node.
 pub(crate) fn warn_of_unmatched_holders(
     partitioning: &NodePartitioner<'_>,
     options: &HolderOptions,
 ) {
+    warn_of_unmatched_leases(partitioning, options);
+    for InUse { slice, holder } in unmatched(partitioning, options) {
+        partitioning.messages.warn(&format!(
+            "--in-use {slice}={holder} holds nothing: no slice or gpu has this name; {CURE}"
+        ));
+    }
+}
+
+/// Says nothing of what cannot be read: the command that follows does, if it needs that.
+fn warn_of_unmatched_leases(partitioning: &NodePartitioner<'_>, options: &HolderOptions) {
     let NodePartitioner { node, messages } = partitioning;
-    let leases = match node.is_simulated() {
-        // They are of this machine.
-        true => Vec::new(),
-        false => Lease::read_all(&options.leases_dir()).unwrap_or_default(),
-    };
-    if leases.is_empty() && options.in_use.is_empty() {
+    // They are of this machine.
+    if node.is_simulated() {
+        return;
+    }
+    let leases = Lease::read_all(&options.leases_dir()).unwrap_or_default();
+    if leases.is_empty() {
         return;
     }
     let Ok(machine) = node.machine() else { return };
@@ -26,13 +60,16 @@ pub(crate) fn warn_of_unmatched_holders(
             messages.warn(&format!("{mismatch}; {}", Lease::CURE));
         }
     }
+}
+
+/// Returns each `--in-use` that names nothing; none where that cannot be confirmed.
+fn unmatched<'a>(partitioning: &NodePartitioner<'_>, options: &'a HolderOptions) -> Vec<&'a InUse> {
     if options.in_use.is_empty() {
-        return;
+        return Vec::new();
     }
-    let Ok(found) = discover::discover(machine.as_ref(), Source::Nvml) else { return };
-    for InUse { slice, holder } in options.in_use.iter().filter(|one| one.names_nothing(&found)) {
-        messages.warn(&format!(
-            "--in-use {slice}={holder} holds nothing: no slice or gpu has this name; mig-cdi list shows the names"
-        ));
+    let Ok(machine) = partitioning.node.machine() else { return Vec::new() };
+    match discover::discover(machine.as_ref(), Source::Nvml) {
+        Ok(found) => options.in_use.iter().filter(|one| one.names_nothing(&found)).collect(),
+        Err(_) => Vec::new(),
     }
 }

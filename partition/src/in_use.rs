@@ -2,11 +2,11 @@
 
 use crate::holders::{Holders, SliceKey};
 use mig_cdi_gen::{Error, Result, discover::Discovery, spec};
-use mig_cdi_model::{Gpu, MigDevice};
+use mig_cdi_model::{Gpu, MigDevice, cdi::Kind};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// A declaration `SLICE=HOLDER` by the program that allocates slices: a pod that was given one may not have started yet, and then
+/// A declaration `SLICE=HOLDER`, also with the kind of the slice before it, by the program that allocates slices: a pod that was given one may not have started yet, and then
 /// neither a process nor a container shows that it is taken.
 ///
 /// ```
@@ -15,7 +15,9 @@ use std::str::FromStr;
 /// let declared: InUse = "0:2g.20gb:4=pod default/train".parse()?;
 /// assert_eq!(declared.slice, "0:2g.20gb:4");
 /// assert_eq!(declared.holder, "pod default/train");
+/// assert_eq!("nvidia.com/mig=0:2g.20gb:4=pod default/train".parse(), Ok(declared));
 /// assert!("0:2g.20gb:4".parse::<InUse>().is_err());
+/// assert!("nvidia.com/mig=0:2g.20gb:4".parse::<InUse>().is_err());
 /// # Ok::<(), mig_cdi_partition::InUseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +37,13 @@ impl FromStr for InUse {
     type Err = InUseError;
 
     fn from_str(text: &str) -> Result<InUse, InUseError> {
-        match text.split_once('=') {
+        // A full name, as list prints it, begins with its kind. Neither names of slices nor those of GPUs are kinds: these have a
+        // slash.
+        let name = match text.split_once('=') {
+            Some((kind, name)) if kind.parse::<Kind>().is_ok() => name,
+            _ => text,
+        };
+        match name.split_once('=') {
             Some((slice, holder)) if !slice.is_empty() && !holder.is_empty() => {
                 Ok(InUse { slice: slice.to_owned(), holder: holder.to_owned() })
             }

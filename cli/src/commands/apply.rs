@@ -5,7 +5,7 @@ use crate::{
     command_output::CommandOutput,
     planned_changes::changes_text,
     stage_options::{Resolver, layout_source},
-    unmatched_holders::warn_of_unmatched_holders,
+    unmatched_holders::refuse_unmatched_holders,
 };
 use mig_cdi_gen::Error;
 use mig_cdi_model::counted;
@@ -17,7 +17,7 @@ pub(super) fn run(
     args: &ApplyArgs,
 ) -> Result<CommandOutput, Error> {
     let options = resolver.apply(&args.change)?;
-    warn_of_unmatched_holders(partitioning, &options.holders);
+    refuse_unmatched_holders(partitioning, &options.holders)?;
     if args.resume {
         return resume(partitioning, &options);
     }

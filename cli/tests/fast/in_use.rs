@@ -8,7 +8,14 @@ fn on_a100(args: &[&str]) -> Run {
 
 #[test]
 fn a_declared_slice_of_a_simulated_node_stays() {
-    for name in ["0:2g.20gb:2", "0:1", "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b", "0"] {
+    for name in [
+        "0:2g.20gb:2",
+        "0:1",
+        "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708b",
+        "0",
+        "nvidia.com/mig=0:2g.20gb:2",
+        "nvidia.com/gpu=0",
+    ] {
         for command in ["plan", "apply"] {
             let run =
                 on_a100(&[command, "0=7g.80gb", &format!("--in-use={name}=pod default/train")]);
@@ -19,10 +26,13 @@ fn a_declared_slice_of_a_simulated_node_stays() {
     }
 }
 
+const UNKNOWN: [&str; 5] =
+    ["0:2g.20gb:1", "0:9", "1", "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708c", "gpu"];
+
 #[test]
 fn a_mistyped_slice_is_warned_of() {
-    for name in ["0:2g.20gb:1", "0:9", "1", "MIG-7e3b1aad-b6b6-508b-bb58-981e2752708c"] {
-        for args in [&["plan", "0=7g.80gb"][..], &["apply", "0=7g.80gb"], &["map"]] {
+    for name in UNKNOWN {
+        for args in [&["plan", "0=7g.80gb"][..], &["map"]] {
             let run = on_a100(&[args, &[&format!("--in-use={name}=x")]].concat());
             let warning = format!(
                 "warning: --in-use {name}=x holds nothing: no slice or gpu has this name; mig-cdi list shows the names\n"
@@ -35,6 +45,26 @@ fn a_mistyped_slice_is_warned_of() {
             );
         }
     }
+}
+
+/// The slice that the user means to keep would be destroyed.
+#[test]
+fn nothing_is_changed_for_a_mistyped_slice() {
+    for name in UNKNOWN {
+        let in_use = format!("--in-use={name}=x");
+        for args in [&["apply", "0=7g.80gb"][..], &["apply", "--resume"], &["restore", "/dev/null"]]
+        {
+            let run = on_a100(&[args, &[&in_use]].concat());
+            let expected = format!(
+                "error: accept --in-use {name}=x: no slice or gpu has this name; mig-cdi list shows the names\n"
+            );
+            assert_eq!((run.code, run.stderr), (2, expected), "{args:?}");
+        }
+    }
+    // A name with its kind is no holder of a slice that is called as the kind.
+    let run = on_a100(&["apply", "0=7g.80gb", "--in-use=nvidia.com/mig=0:2g.20gb:2"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("write SLICE=HOLDER"), "{}", run.stderr);
 }
 
 /// The unit that restores a layout at boot reads this file.

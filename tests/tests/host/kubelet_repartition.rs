@@ -352,7 +352,9 @@ fn gpus_in_use_keep_their_mode() {
         assert!(run.stderr.contains("gpu 0: it is in use by pod default/train"), "{}", run.stderr);
         assert_eq!(host.layouts(), ["off"]);
     }
-    let run = host.run(&["apply", "--in-use=no-holder", "0=7g.80gb"]);
-    run.assert_code(2);
-    host.run_ok(&["apply", "--in-use=GPU-of-another-node=pod default/train", "0=7g.80gb"]);
+    for in_use in ["no-holder", "GPU-of-another-node=pod default/train"] {
+        host.run(&["apply", &format!("--in-use={in_use}"), "0=7g.80gb"]).assert_code(2);
+        assert_eq!(host.layouts(), ["off"]);
+    }
+    host.run_ok(&["apply", "0=7g.80gb"]);
 }

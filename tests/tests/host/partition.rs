@@ -483,7 +483,7 @@ fn holders_of_nothing_are_warned_of() {
     );
     const KEPT: &str = "0=2g.20gb@0,2g.20gb@4,1g.10gb@6";
     let flags = ["--in-use=0:2g.20gb:2=a", "--in-use=1=b", "--in-use=0:1g.10gb:6=c"];
-    for args in [&["plan", KEPT][..], &["map"], &["apply", KEPT]] {
+    for args in [&["plan", KEPT][..], &["map"]] {
         let run = host.run(&[args, &flags].concat());
         let warnings: String = run
             .stderr
@@ -493,9 +493,12 @@ fn holders_of_nothing_are_warned_of() {
             .collect();
         assert_eq!(warnings, expected, "{args:?}: {}", run.stderr);
     }
-    // Those that name a slice keep it.
+    // A change is refused, and those that name a slice keep it.
     let before = host.layouts();
-    host.run(&[&["apply", "0=7g.80gb"][..], &flags].concat()).assert_code(5);
+    let run = host.run(&[&["apply", KEPT][..], &flags].concat());
+    run.assert_code(2);
+    assert_eq!(run.stderr.matches("warning: lease ").count(), 2, "{}", run.stderr);
+    host.run(&["apply", "0=7g.80gb", flags[2]]).assert_code(5);
     assert_eq!(host.layouts(), before);
 }
 
