@@ -343,9 +343,17 @@ fn a_request_adds_nothing_to_slices_of_the_engine() {
     let why = "MIG_CDI_DEVICE_ variables of other slices, which the engine has given it: gpu minor 0 gi 4 ci 0; request slices either from the engine";
     assert!(refused(&run).contains(why), "{}", run.stderr);
     assert!(refused(&host.precreate(&config(&format!("{FIRST},{SECOND}")), &[])).contains(why));
-    let log = unchanged(&host, &config(SECOND));
-    assert!(log.contains(&format!("it has {SECOND} already, and is given no more")), "{log}");
+    unchanged(&host, &config(SECOND));
     unchanged(&host, &oci_config(&[&given], &[], true));
+}
+
+#[test]
+fn a_request_for_what_is_there_is_logged() {
+    let host = host("");
+    let given = format!("MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}");
+    let config = oci_config(&[&given], &[("mig-cdi/devices", SECOND)], true);
+    let log = unchanged(&host, &with_nodes(&config, &[39, 40]));
+    assert!(log.contains(&format!("it has {SECOND} already, and is given no more")), "{log}");
 }
 
 /// An image can write these variables too: with that of a second slice, and a request for both, it gets no more than the user has named
