@@ -7,7 +7,7 @@
 //! numbers (`nv-caps.c:506-559`). Such a container is a holder here.
 
 use crate::{
-    node_partitioner::HolderOptions,
+    options::HolderOptions,
     processes::{self, describe},
 };
 use mig_cdi_gen::Result;

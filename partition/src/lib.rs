@@ -56,8 +56,10 @@ mod layout_source;
 mod leases;
 mod node_gpus;
 mod node_partitioner;
+mod options;
 mod planner_input;
 mod processes;
+mod refresh;
 mod restored_layout;
 mod step_runner;
 
@@ -69,8 +71,7 @@ pub use journal::interrupted_gpus;
 pub use layout_source::{CHECKPOINT_LAYOUT, DesiredGpu, DesiredGpus, LayoutFile, LayoutSource};
 pub use leases::Lease;
 pub use node_gpus::NodeGpus;
-pub use node_partitioner::{
-    ApplyOptions, ApplyOutcome, HolderOptions, NodePartitioner, PlannedChanges, Resumed,
-};
+pub use node_partitioner::{ApplyOutcome, NodePartitioner, PlannedChanges, Resumed};
+pub use options::{ApplyOptions, HolderOptions};
 pub use planner_input::free_placements;
 pub use processes::hide_command_lines;

@@ -8,23 +8,18 @@ use crate::{
     journal::{JournalDir, LOCK_TIMEOUT, expect_root},
     layout_source::{DesiredGpu, DesiredGpus, LayoutSource},
     node_gpus::NodeGpus,
-    restored_layout::{self, restored},
+    options::{ApplyOptions, HolderOptions},
+    restored_layout::{omitted_instances, restored},
     step_runner::StepRunner,
 };
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{
     Error, ErrorKind, MessageSink, NoMessages, NodeSource, Result,
-    device_nodes::{self, NodesMode},
     discover::{self, Source},
-    generate::{GenerateOptions, Generator, OnConflict},
-    watch::{self, status::Status},
 };
-use mig_cdi_sys::{Root, is_root, nvml::GpuPartitioning};
-use serde::{Deserialize, Serialize};
+use mig_cdi_sys::{Root, nvml::GpuPartitioning};
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -32,46 +27,6 @@ use std::{
 const HOLDER_POLL: Duration = Duration::from_millis(200);
 /// Longest time between two tries. A try that only the driver refuses may destroy and restore slices that nobody uses.
 const LONGEST_HOLDER_POLL: Duration = Duration::from_secs(2);
-/// Longest wait for a running watch to refresh the spec. It takes a second at most, unless something is wrong.
-const WATCH_LIMIT: Duration = Duration::from_secs(5);
-/// Time between two reads of the watch's status.
-const WATCH_POLL: Duration = Duration::from_millis(5);
-
-/// Places where holders of slices are recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderOptions {
-    /// Directory that stands for `/` when `/proc` is read.
-    pub host_root: PathBuf,
-    /// Slices that the caller declares in use.
-    #[serde(default)]
-    pub in_use: Vec<InUse>,
-    /// Directory of the watch's state; `leases` in it holds the leases.
-    pub state_dir: PathBuf,
-    /// Whether every slice counts as in use where only the processes of a PID namespace can be seen.
-    #[serde(default)]
-    pub must_see_machine: bool,
-}
-
-impl HolderOptions {
-    /// Directory of the leases.
-    #[must_use]
-    pub fn leases_dir(&self) -> PathBuf {
-        self.state_dir.join("leases")
-    }
-}
-
-/// Options of an apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApplyOptions {
-    /// Places where holders are recorded.
-    pub holders: HolderOptions,
-    /// Directory of the journal.
-    pub journal_dir: PathBuf,
-    /// Longest wait for the holders of a slice that has to be destroyed. Nothing is stopped: they have to release it themselves.
-    pub wait: Duration,
-    /// Options of the spec that is written after the change; with `None` the spec and the device nodes stay as they are.
-    pub refresh: Option<GenerateOptions>,
-}
 
 /// Result of an apply.
 #[derive(Debug)]
@@ -199,30 +154,30 @@ impl NodePartitioner<'_> {
         let runner = StepRunner {
             accessors: Some(&accessors),
             withdraw: Some(&withdraw),
-            is_lenient: source.is_checkpoint(),
+            goes_on: source.is_checkpoint(),
+            restores: source.is_checkpoint(),
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
+        let mut has_changed = false;
         let applied = match pending.is_empty() {
             true => Ok(()),
-            false => runner.apply(&pending, &journal).map(|more| failed.extend(more)),
+            false => runner.apply(&pending, &journal).map(|more| {
+                has_changed = more.len() < pending.len();
+                failed.extend(more);
+            }),
         };
         drop(holders);
-        if source.is_checkpoint() {
-            failed.extend(desired.iter().flat_map(|desired| {
-                // In MIG mode by now, in which every driver reports the profiles.
-                let gpu = gpus.partitioner.gpu(&desired.gpu.uuid);
-                restored_layout::omitted(&desired.layout, gpu.as_ref().unwrap_or(desired.gpu))
-            }));
-        }
+        failed.extend(omitted_instances(&gpus, &desired, source));
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
         // Closes NVML: `refresh` may wait for a watch.
         drop(gpus);
-        let refreshed = match (&applied, pending.is_empty()) {
-            (_, true) => Ok(true),
-            (Ok(()), false) => self.refresh(options, self.messages),
-            // What was undone is as it was before, and may be tried again and again.
-            (Err(_), false) => self.refresh(options, &NoMessages),
+        // What was undone while holders are waited for is tried again and again, with the same lines each time.
+        let is_repeated = match &applied {
+            Ok(()) => !has_changed,
+            Err(error) => error.kind == ErrorKind::Refused,
         };
+        let messages = if is_repeated { &NoMessages } else { self.messages };
+        let refreshed = if pending.is_empty() { Ok(true) } else { self.refresh(options, messages) };
         let is_refresh_complete = applied.and(refreshed)?;
         Ok(ApplyOutcome { changes, omitted, failed, is_refresh_complete })
     }
@@ -254,12 +209,13 @@ impl NodePartitioner<'_> {
         let DesiredGpus { gpus: desired, absent } = gpus.desired(source, self.messages)?;
         let all = &gpus.all;
         let holders = LazyHolders::new(|_| self.simulated_holders(all, in_use));
-        let (changes, failed) =
+        let (changes, mut failed) =
             plan_all(&desired, source, |gpu, layout| GpuChange::plan(gpu, all, &holders, layout))?;
         let runner = self.step_runner(&gpus, &holders, in_use, None);
         for change in &changes {
             runner.reach(&change.gpu.uuid, &change.desired)?;
         }
+        failed.extend(omitted_instances(&gpus, &desired, source));
         self.messages.warn("the node is simulated: all steps succeeded, and nothing is kept");
         let omitted = [gpus.unreadable.as_slice(), &absent].concat();
         Ok(ApplyOutcome { changes, omitted, failed, is_refresh_complete: true })
@@ -289,7 +245,7 @@ impl NodePartitioner<'_> {
             accessors: Some(&accessors),
             withdraw: Some(&withdraw),
             // One that fails, such as one that fell off the bus, keeps no other from its layout.
-            is_lenient: true,
+            goes_on: true,
             ..self.step_runner(&gpus, &holders, &options.holders.in_use, Some(&host))
         };
         let completed = runner.complete(&journal.gpus, &journal_dir);
@@ -333,7 +289,8 @@ impl NodePartitioner<'_> {
             host,
             accessors: None,
             withdraw: None,
-            is_lenient: false,
+            goes_on: false,
+            restores: false,
             messages,
         }
     }
@@ -350,17 +307,6 @@ impl NodePartitioner<'_> {
         holders.add_accessors(&access, &topology);
         holders.add_undiscovered(gpu, &topology);
         Ok(holders)
-    }
-
-    /// Takes the slices that were destroyed out of the spec, and out of that of a running watch, which may be another one.
-    fn withdraw(&self, options: &ApplyOptions) {
-        let Some(generate) = &options.refresh else { return };
-        let withdrawn = watch::withdraw_gone(self.node, generate);
-        let refreshed = self.watch_after_refresh(&options.holders.state_dir, self.messages);
-        if let Err(error) = withdrawn.and(refreshed) {
-            self.messages
-                .warn(&format!("the spec may have names of slices that are gone: {error}"));
-        }
     }
 
     /// Finds the holders of slices. With `must_see_all`, a process that cannot be examined is an error; without, a warning.
@@ -420,79 +366,6 @@ impl NodePartitioner<'_> {
         }
         Ok((holders, access))
     }
-
-    /// Refreshes device nodes and spec. A running watch does that itself, with its own flags. Returns false when something is missing,
-    /// which was reported.
-    fn refresh(&self, options: &ApplyOptions, messages: &dyn MessageSink) -> Result<bool> {
-        let Some(generate) = &options.refresh else { return Ok(true) };
-        match self.watch_after_refresh(&options.holders.state_dir, messages)? {
-            Some(WatchRefresh::Complete) => return Ok(true),
-            Some(WatchRefresh::Incomplete) => return Ok(false),
-            None => {}
-        }
-        // Nodes first. The driver creates none for a new instance (`nv-caps.c` has no `device_create`), and engines that bind-mount
-        // the host's nodes would find none (NVIDIA/mig-parted issue 82).
-        let nodes = match is_root() {
-            true => device_nodes::apply(self.node, NodesMode::default(), messages)
-                .map(|changes| changes.problems.is_empty()),
-            false => Ok(true),
-        };
-        let generator = Generator::new(self.node, generate, messages);
-        let specs = generator.generate(OnConflict::Refuse, || ())?;
-        Ok(nodes? && specs.plan.is_complete())
-    }
-
-    /// Waits until a running watch reports the current slices, so that a container that is started next finds them in the spec.
-    /// Returns `None` when no watch runs.
-    fn watch_after_refresh(
-        &self,
-        state_dir: &Path,
-        messages: &dyn MessageSink,
-    ) -> Result<Option<WatchRefresh>> {
-        let running_watch = || {
-            let status = Status::read(state_dir).ok().flatten();
-            status.filter(|status| status.is_running(state_dir))
-        };
-        if running_watch().is_none() {
-            return Ok(None);
-        }
-        let topology = discover::discover(&self.node.host()?, Source::Nvml)?.topology;
-        let uuids = topology.mig_devices().filter_map(|device| device.ci.uuid.as_ref());
-        let current: BTreeSet<_> = uuids.map(ToString::to_string).collect();
-        let end = Instant::now() + WATCH_LIMIT;
-        while let Some(status) = running_watch() {
-            // By UUID, which is independent of the styles of names. A slice that is recreated on the same engine has the UUID of
-            // its predecessor (`gpu_uuid.c:91-245`): then the status may be a poll behind.
-            let omitted = status.node.omitted;
-            let reported = status.node.devices.into_iter().filter_map(|slice| slice.uuid);
-            if reported.collect::<BTreeSet<_>>() == current {
-                if omitted == 0 {
-                    return Ok(Some(WatchRefresh::Complete));
-                }
-                let what = if omitted == 1 { "a device" } else { "devices" };
-                messages
-                    .warn(&format!("mig-cdi watch omits {what} from the spec; run mig-cdi doctor"));
-                return Ok(Some(WatchRefresh::Incomplete));
-            }
-            if Instant::now() >= end {
-                let seconds = WATCH_LIMIT.as_secs();
-                messages.warn(&format!(
-                    "mig-cdi watch has not refreshed the spec after {seconds} s; run mig-cdi status"
-                ));
-                return Ok(Some(WatchRefresh::Incomplete));
-            }
-            mig_cdi_sys::sleep(WATCH_POLL);
-        }
-        Ok(None)
-    }
-}
-
-/// What a running watch has made of the current slices.
-enum WatchRefresh {
-    /// The spec has all of them.
-    Complete,
-    /// It omits something, or is late.
-    Incomplete,
 }
 
 /// Plans the changes of GPUs. Returns those that a checkpoint is for and whose layout is impossible as errors: the others are restored.

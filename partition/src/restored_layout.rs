@@ -1,6 +1,10 @@
 //! The layout of a checkpoint as a driver can make it today: another release may name a profile differently, or lack it.
 
-use crate::gpu_change::gpu_label;
+use crate::{
+    gpu_change::gpu_label,
+    layout_source::{DesiredGpu, LayoutSource},
+    node_gpus::NodeGpus,
+};
 use mig_cdi_config::layouts::GpuLayoutSetting;
 use mig_cdi_gen::{Error, ErrorKind};
 use mig_cdi_layout::{DesiredInstance, DesiredLayout, ProfileSelector};
@@ -19,8 +23,23 @@ pub(crate) fn restored(layout: &GpuLayoutSetting, gpu: &GpuPartitioning) -> GpuL
     }
 }
 
+/// Returns an error for each instance of a checkpoint that was left out, since its GPU does not have the profile.
+pub(crate) fn omitted_instances(
+    gpus: &NodeGpus,
+    desired: &[DesiredGpu<'_>],
+    source: &LayoutSource,
+) -> Vec<Error> {
+    let omitted = |desired: &DesiredGpu<'_>| {
+        // In MIG mode by now, in which every driver reports the profiles.
+        let gpu = gpus.partitioner.gpu(&desired.gpu.uuid);
+        omitted(&desired.layout, gpu.as_ref().unwrap_or(desired.gpu))
+    };
+    let of_checkpoint = desired.iter().filter(|_| source.is_checkpoint());
+    of_checkpoint.flat_map(omitted).collect()
+}
+
 /// Returns an error for each instance that [`restored`] leaves out.
-pub(crate) fn omitted(layout: &GpuLayoutSetting, gpu: &GpuPartitioning) -> Vec<Error> {
+fn omitted(layout: &GpuLayoutSetting, gpu: &GpuPartitioning) -> Vec<Error> {
     let GpuLayoutSetting::Partitioned(desired) = layout else { return Vec::new() };
     let is_omitted =
         |instance: &&DesiredInstance| !gpu.profiles.is_empty() && present(instance, gpu).is_none();

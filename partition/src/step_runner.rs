@@ -42,8 +42,10 @@ pub(crate) struct StepRunner<'a> {
     pub accessors: Option<&'a FindAccessors<'a>>,
     /// Takes the instances that were destroyed out of the spec; `None` where there is none.
     pub withdraw: Option<&'a dyn Fn()>,
-    /// Whether as much is done as is possible: with the next GPU when one fails, and without instances whose profiles it does not have.
-    pub is_lenient: bool,
+    /// Whether the run goes on with the next GPU when one fails.
+    pub goes_on: bool,
+    /// Whether layouts are of a checkpoint, and so reached as [`restored`].
+    pub restores: bool,
     /// Receiver of messages.
     pub messages: &'a dyn MessageSink,
 }
@@ -109,7 +111,7 @@ impl StepRunner<'_> {
             let Err(failure) = self.change(entry, journal)? else { continue };
             left.extend(Some(entry).filter(|_| !failure.is_undone).cloned());
             let others = &entries[i + 1..];
-            if !self.is_lenient {
+            if !self.goes_on {
                 journal.write(&left)?;
                 return Err(failure.with_others(others.len()));
             }
@@ -264,7 +266,7 @@ impl StepRunner<'_> {
     }
 
     fn plan(&self, gpu: &GpuPartitioning, desired: &GpuLayoutSetting) -> Result<GpuChange> {
-        match self.is_lenient {
+        match self.restores {
             true => GpuChange::plan(gpu, self.all, self.holders, &restored(desired, gpu)),
             false => GpuChange::plan(gpu, self.all, self.holders, desired),
         }

@@ -749,6 +749,41 @@ fn restore_does_what_is_possible() {
     assert_eq!(host.layouts()[1..], ["7g.80gb@0", "2g.20gb@0,1g.10gb@6", "7g.80gb@0"]);
 }
 
+/// The same on a simulated node.
+#[test]
+fn what_a_simulated_restore_leaves_out_is_named() {
+    let host = PartitionHost::new(A100);
+    let text = "version: v1\nmig-configs:\n  checkpoint:\n    - devices: all\n      mig-enabled: true\n      mig-devices:\n        \
+                - \"1g.10gb+xy@4\"\n        - \"1g.10gb@6\"\n";
+    let file = host.fake.out().with_file_name("layout.yaml");
+    fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let run = run(&mut mig_cdi(["restore", "--node", "a100-80gb", &file]));
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stderr.contains("restore 1g.10gb+xy@4 on gpu 0: it is not a profile"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// The layout that a user asked for is reached whole, or not at all.
+#[test]
+fn a_resumed_apply_leaves_no_instance_out() {
+    let host = PartitionHost::new(A100);
+    let uuid = host.node().gpus[0].uuid.to_string();
+    let boot = "2d7a8c1e-0000-4000-8000-000000000001";
+    let journal = format!(
+        "{{\"boot\":\"{boot}\",\"gpus\":[{{\"gpu\":\"{uuid}\",\"before\":\"none\",\"after\":\"1g.10gb@6,1g.10gb+xy@4\"}}]}}"
+    );
+    fs::create_dir_all(host.journal()).unwrap();
+    fs::write(host.journal().join("apply.json"), journal).unwrap();
+    let run = host.run(&["apply", "--resume"]);
+    assert_ne!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("1g.10gb+xy@4 is not a profile of this GPU"), "{}", run.stderr);
+    assert_eq!(host.layouts(), ["none"]);
+}
+
 /// A GPU that is lost in the middle of its change keeps no other from being partitioned.
 #[test]
 fn an_interrupted_change_of_one_gpu_blocks_no_other() {
