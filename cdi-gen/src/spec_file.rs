@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// What podman 4.3.1 reads and refuses.
+    /// JSON is held to the characters that YAML allows, as podman 4.3.1 does.
     #[test]
     fn characters_are_those_of_yaml_in_json_too() {
         let json = |tail: &str| {

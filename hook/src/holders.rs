@@ -59,7 +59,7 @@ pub fn expect_none(
     for slice in &wanted {
         let mut holders = accessors.iter().filter(|accessor| slice.is_held_by(accessor));
         if let Some(first) = holders.next() {
-            // Messages of a hook reach the cluster, so they have nothing that a container can write.
+            // Messages of a hook reach the cluster, so they have no command line.
             let name = first.name(false);
             let cause = match first.access {
                 Access::Unknown(_) => format!("{} may be in use by {name}", slice.id),

@@ -27,6 +27,8 @@ pub enum Resolution {
     NoRequest,
     /// Nothing: what it says is no request. The text is a line for the log.
     Ignored(String),
+    /// Nothing: it has the requested devices, which are named here, already.
+    Given(String),
     /// The devices of this plan.
     Plan(Box<InjectionPlan>),
 }
@@ -73,10 +75,9 @@ pub fn resolve(
     };
     given_nodes::expect_no_addition(config, &plan, &places)?;
     if is_given {
-        // Whoever has written the variables: nothing is added to what the engine has given.
+        // The variables may be the image's: nothing is added for them.
         given_nodes::expect_given(config, &plan, &places)?;
-        let names = plan.devices.join(",");
-        return Ok(Resolution::Ignored(format!("it has {names} already, and is given no more")));
+        return Ok(Resolution::Given(plan.devices.join(",")));
     }
     holders::expect_none(&driver, &slices, &plan, settings, container)?;
     set_cuda_visible_devices(&mut plan, config, &slices);

@@ -35,7 +35,7 @@ use std::{
 pub const SUBCOMMAND: &str = "device-access";
 /// Name of the hidden subcommand that [`run_cgroup_child`] is the body of.
 pub const CGROUP_SUBCOMMAND: &str = "cgroup-access";
-/// What a search is for, in errors.
+/// Subject of the errors of a search.
 const SUBJECT: &str = "the processes that can use devices";
 /// Time for the verdict. What is not examined then counts as held.
 const LIMIT: Duration = Duration::from_millis(1800);

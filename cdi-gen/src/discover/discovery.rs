@@ -10,7 +10,7 @@ pub struct Discovery {
     pub topology: Topology,
     /// Omitted GPUs and MIG devices.
     pub problems: Vec<Problem>,
-    /// What is odd on the node and omits nothing, a line each.
+    /// Warnings about the node, a line each. Nothing is omitted because of them.
     pub warnings: Vec<String>,
     /// Path of the NVML library, where NVML was read.
     pub library: Option<String>,

@@ -40,7 +40,7 @@ pub(super) struct ProcView {
 }
 
 impl ProcView {
-    /// What is odd in it and omits nothing.
+    /// Returns warnings about the driver's parameters.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.params.misread_mode.map(misread_mode).into_iter().collect()
     }

@@ -214,7 +214,7 @@ fn flags_in_messages_of_libraries_are_known_to_their_programs() {
         "\"--version\"",
         "{program} --version",
         "--dir={dir}",
-        // Of assignments GPU=LAYOUT, which only the commands with this flag take.
+        // In messages about assignments GPU=LAYOUT, which only commands with this flag take.
         "name a file with --file",
     ];
     let help = run(&mut mig_cdi(["watch", "--help"])).stdout;

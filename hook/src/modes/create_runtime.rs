@@ -1,7 +1,7 @@
 //! `create-runtime`: an OCI hook that injects slices after the runtime has read the configuration.
 
 use super::{
-    output::{dry_run_plan, log_ignored, log_injection, run_logged},
+    output::{dry_run_plan, log_given, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -45,6 +45,7 @@ fn inject_slices(
     match resolution {
         Resolution::NoRequest => {}
         Resolution::Ignored(line) => log_ignored(log, MODE, &state.id, &line),
+        Resolution::Given(devices) => log_given(log, MODE, &state.id, &devices),
         Resolution::Plan(plan) => {
             let unit_rules = unit_rules(&config, &plan.nodes)?;
             let root = config.root_path(bundle)?;

@@ -42,6 +42,14 @@ pub(super) fn log_ignored(log: &Log, mode: &str, id: &str, line: &str) {
     log.line(LogLevel::Info, &format!("{mode}: container {id:?} starts without a slice: {line}"));
 }
 
+/// Logs that a container has what it requests already.
+pub(super) fn log_given(log: &Log, mode: &str, id: &str, devices: &str) {
+    log.line(
+        LogLevel::Info,
+        &format!("{mode}: container {id:?} has {devices} already: nothing is added"),
+    );
+}
+
 /// Output of `--dry-run`: the mode, then the fields of `content`.
 pub(super) fn dry_run(mode: &'static str, content: impl Serialize) -> Result<String> {
     #[derive(Serialize)]
@@ -64,11 +72,15 @@ pub(super) fn dry_run_plan(mode: &'static str, resolution: &Resolution) -> Resul
         plan: Option<&'p InjectionPlan>,
         #[serde(skip_serializing_if = "Option::is_none")]
         ignored: Option<&'p str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        given: Option<&'p str>,
     }
-    let (plan, ignored) = match resolution {
-        Resolution::NoRequest => (None, None),
-        Resolution::Ignored(line) => (None, Some(line.as_str())),
-        Resolution::Plan(plan) => (Some(plan.as_ref()), None),
-    };
-    dry_run(mode, Content { plan, ignored })
+    let mut content = Content { plan: None, ignored: None, given: None };
+    match resolution {
+        Resolution::NoRequest => {}
+        Resolution::Ignored(line) => content.ignored = Some(line),
+        Resolution::Given(devices) => content.given = Some(devices),
+        Resolution::Plan(plan) => content.plan = Some(plan),
+    }
+    dry_run(mode, content)
 }

@@ -2,7 +2,7 @@
 //! CDI (`generateSpec` of libpod), so the output is what the runtime reads.
 
 use super::{
-    output::{dry_run_plan, log_ignored, log_injection, run_logged},
+    output::{dry_run_plan, log_given, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -23,18 +23,25 @@ pub(super) fn run(options: &HookOptions) -> Result<String> {
     let read = || read_named(Path::new("-"), LIMIT).map_err(Error::from);
     let bytes = run_logged(&log, MODE, "", read)?;
     let config = run_logged(&log, MODE, "", || OciConfig::parse(&bytes))?;
-    // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id.
+    // The configuration does not hold the container's name; podman sets HOSTNAME to the start of its id, and an image may set it
+    // too.
     let name = config.variable("HOSTNAME").unwrap_or_default().to_owned();
     let edited = run_logged(&log, MODE, &name, || {
         let resolution = resolve(&config, &settings, None)?;
         if options.dry_run {
             return dry_run_plan(MODE, &resolution).map(Some);
         }
-        let Resolution::Plan(plan) = resolution else {
-            if let Resolution::Ignored(line) = resolution {
+        let plan = match resolution {
+            Resolution::Plan(plan) => plan,
+            Resolution::NoRequest => return Ok(None),
+            Resolution::Ignored(line) => {
                 log_ignored(&log, MODE, &name, &line);
+                return Ok(None);
             }
-            return Ok(None);
+            Resolution::Given(devices) => {
+                log_given(&log, MODE, &name, &devices);
+                return Ok(None);
+            }
         };
         let text = config.with(&plan)?;
         log_injection(&log, MODE, &name, &plan, "");

@@ -4,7 +4,7 @@
 //! this mode does not isolate itself. It runs nothing before, and reads no path that the environment names.
 
 use super::{
-    output::{dry_run_plan, log_ignored, log_injection, run_logged},
+    output::{dry_run_plan, log_given, log_ignored, log_injection, run_logged},
     settings,
 };
 use crate::{
@@ -65,6 +65,7 @@ fn run_command(options: &HookOptions, args: Vec<OsString>) -> Result<String> {
         match resolution {
             Resolution::NoRequest => {}
             Resolution::Ignored(line) => log_ignored(&log, MODE, &id, &line),
+            Resolution::Given(devices) => log_given(&log, MODE, &id, &devices),
             Resolution::Plan(plan) => {
                 log_injection(&log, MODE, &id, &plan, "");
                 // The runtime replaces this program next, and the kernel frees its memory in one piece.

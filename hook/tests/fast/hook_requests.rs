@@ -352,8 +352,11 @@ fn a_request_for_what_is_there_is_logged() {
     let host = host("");
     let given = format!("MIG_CDI_DEVICE_0_4_0={SECOND},2g.20gb,{GPU}");
     let config = oci_config(&[&given], &[("mig-cdi/devices", SECOND)], true);
-    let log = unchanged(&host, &with_nodes(&config, &[39, 40]));
-    assert!(log.contains(&format!("it has {SECOND} already, and is given no more")), "{log}");
+    let config = with_nodes(&config, &[39, 40]);
+    let log = unchanged(&host, &config);
+    assert!(log.contains(&format!("has {SECOND} already: nothing is added")), "{log}");
+    let printed = changed(&host.precreate(&config, &["--dry-run"]));
+    assert_eq!(printed, json!({"door": "precreate", "plan": null, "given": SECOND}));
 }
 
 /// An image can write these variables too: with that of a second slice, and a request for both, it gets no more than the user has named
